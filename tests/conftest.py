@@ -1,0 +1,18 @@
+"""Eight virtual devices and checked shapes, for the whole suite.
+
+JAX's own setting rather than XLA_FLAGS makes the devices, so that a command which a
+test starts as a child process sees the machine as a user would.
+"""
+
+import jax
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+
+# From here on an import of zoo wraps each function, so that beartype checks its
+# annotations, shapes and dtypes included, at every call. As for a type checker, an int
+# will do where a float is asked for.
+install_import_hook(
+    "zoo", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)

@@ -1,0 +1,336 @@
+import json
+import random
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from zoo.checkpoints import Checkpoints, DamagedCheckpoint, restore_params
+from zoo.errors import InputError
+
+
+def abstract(tree):
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
+
+
+def assert_equal(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def state():
+    """A tree as a run has it: nested optimizer states, some empty, two dtypes."""
+    params = {
+        "dense": {"kernel": jnp.arange(12.0).reshape(3, 4), "bias": jnp.ones(4)},
+        "half": jnp.full((2, 3), 1.5, jnp.bfloat16),
+    }
+    tx = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(optax.cosine_decay_schedule(1e-3, 100)),
+    )
+    return {"params": params, "opt_state": tx.init(params), "step": jnp.int32(7)}
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        yield checkpoints
+
+
+def save(checkpoints, step, loss=1.0, tree=None):
+    checkpoints.save(step, tree or {"params": jnp.ones(2)}, loss=loss, note={})
+    checkpoints.wait()
+
+
+def test_all_that_was_saved_comes_back(checkpoints, state):
+    note = {"best": 0.1 + 0.2, "seconds": 12, "text": "가"}
+    checkpoints.save(7, state, loss=0.5, note=note)
+    assert checkpoints.steps() == []
+    assert_equal(checkpoints.restore(7, abstract(state)), state)
+    assert checkpoints.note(7) == note
+    assert checkpoints.steps() == [7]
+
+
+def test_numpy_stays_numpy_and_jax_stays_jax(checkpoints):
+    tree = {"rows": np.arange(3), "count": np.int64(2**40), "params": jnp.ones(2)}
+    save(checkpoints, 1, tree=tree)
+    found = checkpoints.restore(1, tree)
+    assert_equal(found, tree)
+    assert isinstance(found["rows"], np.ndarray)
+    assert isinstance(found["params"], jax.Array)
+
+
+def test_arrays_are_restored_where_they_are_asked_for(checkpoints):
+    # Saved by one device, restored on all, in halves of the rows and back.
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = jax.NamedSharding(mesh, jax.P("data"))
+    tree = {"params": jnp.arange(32.0).reshape(16, 2)}
+    save(checkpoints, 1, tree=tree)
+    asked = {"params": jax.ShapeDtypeStruct((16, 2), jnp.float32, sharding=split)}
+    found = checkpoints.restore(1, asked)
+    assert found["params"].sharding == split
+    assert_equal(found, tree)
+    save(checkpoints, 2, tree=found)
+    assert_equal(checkpoints.restore(2, tree), tree)
+
+
+def test_buffers_may_be_donated_deleted_or_overwritten_at_once(checkpoints):
+    # Noise of 8 MB takes longer to compress than save takes to return.
+    noise = np.random.default_rng(0).normal(size=(4, 500_000)).astype(np.float32)
+    donate = jax.jit(lambda x: 0 * x, donate_argnums=0)
+    donate(jnp.array(noise))
+    device, deleted, host = jnp.array(noise), jnp.array(noise), noise.copy()
+    tree = {"device": device, "deleted": deleted, "host": host}
+    checkpoints.save(1, tree, loss=1.0, note={})
+    assert checkpoints.steps() == []
+    for _ in range(3):
+        device = donate(device)
+    deleted.delete()
+    host[:] = 0
+    jax.block_until_ready(device)
+    expected = dict.fromkeys(tree, noise)
+    assert_equal(checkpoints.restore(1, expected), expected)
+
+
+def test_the_last_steps_and_the_best_are_kept(checkpoints):
+    for step, loss in enumerate([3.0, 1.0, 2.0, 2.5, 4.0]):
+        save(checkpoints, step, loss)
+    assert checkpoints.steps() == [1, 3, 4]
+    assert checkpoints.best_step() == 1
+    save(checkpoints, 5, 0.5)
+    assert checkpoints.steps() == [4, 5]
+    assert checkpoints.best_step() == 5
+
+
+def test_a_loss_that_is_not_a_number_is_never_the_best(checkpoints):
+    for step, loss in enumerate([float("nan"), float("inf"), float("nan")]):
+        save(checkpoints, step, loss)
+    assert checkpoints.best_step() == 1
+
+
+def test_an_empty_or_absent_directory_has_no_steps(checkpoints, tmp_path):
+    assert checkpoints.steps() == []
+    assert checkpoints.best_step() is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_save_is_skipped(tmp_path):
+    tree = {"params": jnp.ones(100_000)}
+    with Checkpoints(tmp_path, keep_last=6) as checkpoints:
+        for step in range(6):
+            checkpoints.save(step, tree, loss=1.0, note={})
+    assert checkpoints.steps() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_step_saved_again_is_replaced(checkpoints):
+    save(checkpoints, 1, tree={"params": jnp.zeros(2)})
+    save(checkpoints, 1, tree={"params": jnp.ones(2)})
+    assert checkpoints.restore(1, {"params": jnp.zeros(2)})["params"].tolist() == [1, 1]
+
+
+def test_steps_of_an_abandoned_future_do_not_push_out_new_ones(checkpoints):
+    for step in (10, 20, 30):
+        save(checkpoints, step)
+    save(checkpoints, 11, 2.0)
+    save(checkpoints, 12, 2.0)
+    save(checkpoints, 13, 2.0)
+    assert checkpoints.steps() == [10, 12, 13, 20, 30]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bias": jnp.ones(5)}, "bias is float32[4] in the checkpoint and float32[5]"),
+        (
+            {"bias": jnp.ones(4, jnp.bfloat16)},
+            "float32[4] in the checkpoint and bfloat",
+        ),
+        (
+            {"scale": jnp.ones(4)},
+            "params/scale is absent in the checkpoint and float32",
+        ),
+        ({"bias": [jnp.ones(4)]}, "params/bias/[0] is absent in the checkpoint"),
+        ({"bias": None}, "params/bias is float32[4] in the checkpoint and absent"),
+        ({"stack": {"0": jnp.ones(2)}}, "params/stack/0 is absent in the checkpoint"),
+    ],
+)
+def test_the_first_array_that_differs_is_named(checkpoints, change, message):
+    params = {"bias": jnp.ones(4), "kernel": jnp.ones((3, 4)), "stack": [jnp.ones(2)]}
+    save(checkpoints, 3, tree={"params": params, "step": jnp.int32(3)})
+    directory = checkpoints._directory
+    with pytest.raises(InputError) as error:
+        checkpoints.restore(3, {"params": params | change, "step": jnp.int32(0)})
+    assert message in str(error.value)
+    assert str(directory / "3") in str(error.value)
+    with pytest.raises(InputError) as error:
+        restore_params(directory, 3, params | change)
+    assert message in str(error.value)
+
+
+def test_a_step_that_does_not_exist_is_an_input_error(checkpoints, state):
+    with pytest.raises(InputError, match="5 does not exist"):
+        checkpoints.restore(5, state)
+
+
+def test_params_come_without_the_optimizer_state(checkpoints, state):
+    save(checkpoints, 1, tree=state)
+    found = restore_params(checkpoints._directory, 1, abstract(state["params"]))
+    assert_equal(found, state["params"])
+
+
+def test_what_is_half_written_is_ignored_and_removed_by_the_next_save(checkpoints):
+    save(checkpoints, 1)
+    directory = checkpoints._directory
+    for name in (".partial-2", ".partial-2.orbax-checkpoint-tmp", ".partial-deleted-0"):
+        (directory / name / "state").mkdir(parents=True)
+    with Checkpoints(directory) as reader:
+        assert reader.steps() == [1]
+        assert reader.best_step() == 1
+    assert (directory / ".partial-2").exists()
+    save(checkpoints, 2)
+    assert sorted(path.name for path in directory.iterdir()) == ["1", "2"]
+
+
+def test_a_full_disk_is_one_clear_error_and_older_steps_stay(checkpoints, caplog):
+    save(checkpoints, 1)
+    noise = np.random.default_rng(0).normal(size=100_000)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, unlimited[1]))
+    try:
+        checkpoints.save(2, {"params": noise}, loss=1.0, note={})
+        with pytest.raises(InputError, match=r"is not saved; mend.*File too large"):
+            checkpoints.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert not caplog.records
+    assert checkpoints.steps() == [1]
+    save(checkpoints, 3)
+    assert checkpoints.steps() == [1, 3]
+
+
+def test_a_save_that_fails_at_once_leaves_nothing_waiting(checkpoints):
+    before = set(threading.enumerate())
+    gone = jnp.ones(2)
+    gone.delete()
+    with pytest.raises(RuntimeError, match="deleted"):
+        save(checkpoints, 1, tree={"params": gone})
+    for thread in set(threading.enumerate()) - before:
+        thread.join(2)
+        assert not thread.is_alive(), thread
+    save(checkpoints, 2)
+    assert checkpoints.steps() == [2]
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def link(path):
+    # To the same content, outside of the checkpoints.
+    outside = next(x for x in path.parents if x.name == "good").with_name("outside")
+    path.rename(outside)
+    path.symlink_to(outside)
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut, link, lambda path: path.unlink()])
+def test_damage_to_any_file_is_found_and_named(tmp_path, state, damage):
+    with Checkpoints(tmp_path / "good") as checkpoints:
+        save(checkpoints, 3, tree=state)
+    files = [path for path in (tmp_path / "good").rglob("*") if path.is_file()]
+    for file in files:
+        if damage in (flip_a_bit, cut) and not file.stat().st_size:
+            continue
+        before = file.read_bytes()
+        damage(file)
+        with pytest.raises(DamagedCheckpoint) as error:
+            restore_params(tmp_path / "good", 3, abstract(state["params"]))
+        message = str(error.value)
+        assert str(tmp_path / "good" / "3") in message
+        assert file.name in message or file.name == "SHA256SUMS"
+        file.unlink(missing_ok=True)
+        file.write_bytes(before)
+    restore_params(tmp_path / "good", 3, abstract(state["params"]))
+
+
+def test_a_file_too_many_is_damage(checkpoints):
+    save(checkpoints, 3)
+    (checkpoints._directory / "3" / "state" / "extra").write_text("x")
+    with pytest.raises(DamagedCheckpoint, match="3/state/extra is not the file"):
+        checkpoints.restore(3, {"params": jnp.ones(2)})
+
+
+TRAINER = """
+import sys
+from pathlib import Path
+import jax.numpy as jnp
+from zoo.checkpoints import Checkpoints
+
+shape, last = (250_000,), int(sys.argv[2])
+with Checkpoints(Path(sys.argv[1])) as checkpoints:
+    step = max(checkpoints.steps(), default=0)
+    if step:
+        tree = checkpoints.restore(step, {"params": jnp.zeros(shape)})
+        assert (tree["params"] == step).all()
+        assert checkpoints.note(step) == {"step": step}
+    print("from", step, flush=True)
+    for step in range(step + 1, last + 1):
+        tree = {"params": jnp.full(shape, step, jnp.float32)}
+        checkpoints.save(step, tree, loss=1 / step, note={"step": step})
+"""
+
+
+def start_trainer(directory, last):
+    arguments = [sys.executable, "-c", TRAINER, str(directory), str(last)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_a_run_killed_while_saving_goes_on_from_a_whole_step(tmp_path):
+    choose = random.Random(0)
+    before = 0
+    for _ in range(3):
+        with start_trainer(tmp_path, 10**6) as trainer:
+            assert int(trainer.stdout.readline().split()[1]) >= before
+            with Checkpoints(tmp_path) as reader:
+                while len(reader.steps()) < 2 or max(reader.steps()) < before + 3:
+                    assert trainer.poll() is None, trainer.stderr.read()
+                    time.sleep(0.005)
+            time.sleep(choose.uniform(0, 0.05))
+            trainer.send_signal(signal.SIGKILL)
+        with Checkpoints(tmp_path) as reader:
+            before = max(reader.steps())
+            for step in reader.steps():
+                found = reader.restore(step, {"params": jnp.zeros(250_000)})
+                assert (found["params"] == step).all()
+    with start_trainer(tmp_path, before + 1) as trainer:
+        output, complaints = trainer.communicate()
+    assert output == f"from {before}\n"
+    assert complaints == ""  # neither warnings nor log lines
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [str(before), str(before + 1)]
+    )
+
+
+def test_the_record_beside_the_arrays_is_plain_json(checkpoints, state):
+    save(checkpoints, 7, 0.25, state)
+    record = json.loads((checkpoints._directory / "7" / "record.json").read_text())
+    assert record["loss"] == 0.25
+    assert record["leaves"]["params/half"] == "bfloat16[2,3]"
+    assert record["leaves"]["opt_state/[1]/[0]/mu/dense/bias"] == "float32[4]"

@@ -1,0 +1,252 @@
+import builtins
+import itertools
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from matplotlib.font_manager import FontProperties, findfont, get_font
+
+from zoo import plots
+from zoo.errors import InputError
+
+# Hangul, Hanja, kana, a SentencePiece mark, Latin with accents, Cyrillic.
+PIECES = ["▁회의", "漢字", "ねこカタカナ", "▁é", "Ж"]
+
+
+@pytest.fixture
+def without_font(monkeypatch):
+    """A machine on which the package with the font is not installed."""
+    monkeypatch.setattr(plots, "cjk_font", lambda: None)
+
+
+def labels(figure):
+    """Returns the visible labels of the columns and of the rows of each map."""
+    figure.draw_without_rendering()
+    return [
+        [
+            [x.get_text() for tick in axis.majorTicks for x in both(tick) if shown(x)]
+            for axis in (axes.xaxis, axes.yaxis)
+        ]
+        for axes in maps(figure)
+    ]
+
+
+def maps(figure):
+    return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+
+
+def both(tick):
+    return tick.label1, tick.label2
+
+
+def shown(text):
+    return text.get_visible()
+
+
+def test_rows_are_targets_and_columns_are_sources_with_labels_on_top():
+    weights = np.array([[0.1, 0.2, 0.7], [0.5, 0.5, 0.0]])
+    figure = plots.attention_heatmap(weights, ["a", "b", "c"], ["x", "y"])
+    assert labels(figure) == [[["a", "b", "c"], ["x", "y"]]]
+    (axes,) = maps(figure)
+    assert all(t.label2.get_visible() for t in axes.xaxis.majorTicks)
+    # The first row of the array is the uppermost of the picture.
+    assert axes.get_ylim() == (2, 0)
+    np.testing.assert_allclose(axes.collections[0].get_array(), weights, atol=1e-7)
+
+
+def test_colours_stand_for_0_to_1_whatever_the_weights():
+    figure = plots.attention_heatmap(np.full((1, 2), 0.25), ["a", "b"], ["x"])
+    figure.draw_without_rendering()
+    assert maps(figure)[0].collections[0].get_clim() == (0, 1)
+    (bar,) = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]
+    assert bar.get_ylim() == (0, 1)
+
+
+def test_equal_steps_of_weight_are_equal_steps_to_the_eye_in_one_hue():
+    rgb = plots.WEIGHT_COLOURS(np.linspace(0, 1, 11))[:, :3]
+    lab = oklab(rgb)
+    steps = np.linalg.norm(np.diff(lab, axis=0), axis=1)
+    np.testing.assert_allclose(steps, steps.mean(), rtol=0.1)
+    assert (np.diff(lab[:, 0]) < -0.05).all(), "lightness must fall, for all eyes"
+    hue = np.degrees(np.arctan2(lab[1:, 2], lab[1:, 1]))
+    assert np.ptp(hue) < 10
+
+
+def oklab(rgb):
+    """Ottosson (2020), from sRGB."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_cones = [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+    to_lab = [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+    return np.cbrt(linear @ np.transpose(to_cones)) @ np.transpose(to_lab)
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_hangul_kana_and_hanja_have_glyphs_in_every_format(tmp_path, suffix):
+    # A missing glyph is a warning of Matplotlib.
+    weights = np.eye(len(PIECES))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = plots.attention_heatmap(weights, PIECES, PIECES, title="한글 → 日本語")
+        plots.save(figure, tmp_path / f"map.{suffix}")
+
+
+def test_every_syllable_and_the_kana_are_in_the_packaged_font():
+    letters = {*range(0xAC00, 0xD7A4), *range(0x3041, 0x3097), *range(0x30A1, 0x30FB)}
+    font = get_font(findfont(FontProperties(family=plots.cjk_font())))
+    assert letters <= set(font.get_charmap())
+
+
+def test_the_font_is_used_without_a_change_to_other_figures():
+    # In a process of its own: nothing before has touched the settings.
+    code = (
+        "import matplotlib; before = matplotlib.rcParams.copy()\n"
+        "import numpy, sys; from zoo import plots\n"
+        "plots.attention_heatmap(numpy.eye(1), ['a'], ['가'])\n"
+        "assert matplotlib.rcParams.copy() == before\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+def test_without_the_font_hangul_is_refused_and_the_package_named(without_font):
+    with pytest.raises(InputError, match=r"'가'.*pip install notojp-matplotlib"):
+        plots.attention_heatmap(np.eye(1), ["a"], ["가"])
+
+
+def test_without_the_font_latin_and_cyrillic_are_drawn(without_font):
+    figure = plots.attention_heatmap(np.eye(2), ["▁é", "Ж"], ["ß", "→"])
+    figure.draw_without_rendering()
+
+
+@pytest.mark.parametrize(
+    "piece", ["$x^2$", r"$\frac$", "_", "a_b", "%", "\\", "{", " "]
+)
+def test_a_piece_is_text_and_never_markup(piece):
+    figure = plots.attention_grid({piece: np.eye(1)}, [piece], [piece], title=piece)
+    assert labels(figure) == [[[piece], [piece]]]
+    (axes,) = maps(figure)
+    tick_labels = [*axes.get_xticklabels(), *axes.get_yticklabels()]
+    texts = [figure.get_suptitle, axes.get_title, *(x.get_text for x in tick_labels)]
+    assert {text() for text in texts} == {piece}
+    drawn = [figure._suptitle, axes.title, *tick_labels]
+    assert not any(text.get_parse_math() or text.get_usetex() for text in drawn)
+
+
+def test_the_mark_of_a_space_is_drawn_thinner():
+    assert labels(plots.attention_heatmap(np.eye(1), ["▁a"], ["▁_▁"])) == [
+        [["ˍa"], ["ˍ_ˍ"]]
+    ]
+
+
+def test_maps_of_a_grid_share_their_labels():
+    weights = np.full((2, 3), 1 / 3)
+    figure = plots.attention_grid(
+        {"head 1": weights, "head 2": weights, "head 3": weights},
+        ["a", "b", "c"],
+        ["x", "y"],
+    )
+    assert [axes.get_title() for axes in maps(figure)] == ["head 1", "head 2", "head 3"]
+    rows = [["x", "y"], [], []]
+    assert labels(figure) == [[["a", "b", "c"], row] for row in rows]
+
+
+def test_many_maps_wrap_into_rows_and_leave_no_empty_frame():
+    weights = np.full((20, 20), 0.05)
+    pieces = [str(i) for i in range(20)]
+    figure = plots.attention_grid(dict.fromkeys("12345", weights), pieces, pieces)
+    shown = [axes for axes in maps(figure) if axes.axison]
+    assert len(shown) == 5
+    assert len({axes.get_subplotspec().rowspan.start for axes in shown}) == 2
+
+
+@pytest.mark.parametrize("count", [5, 20, 40])
+@pytest.mark.parametrize("num_maps", [1, 4])
+def test_labels_are_readable_and_do_not_overlap(count, num_maps):
+    pieces = [f"단어{i}" for i in range(count)]
+    weights = np.eye(count)
+    figure = plots.attention_grid(
+        {f"head {i}": weights for i in range(num_maps)}, pieces, pieces
+    )
+    figure.draw_without_rendering()
+    axes = maps(figure)[0]
+    assert all(x.get_size() >= 7 for x in axes.get_yticklabels())
+    boxes = [x.get_window_extent() for x in axes.get_yticklabels()]
+    assert all(above.y0 > below.y1 for above, below in itertools.pairwise(boxes))
+    boxes = [x.get_window_extent() for x in axes.get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (2, 2)])
+def test_weights_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"2 target and 3 source.*\[target, source\]"):
+        plots.attention_heatmap(np.zeros(shape), ["a", "b", "c"], ["x", "y"])
+
+
+def test_nothing_to_draw_is_refused():
+    with pytest.raises(ValueError, match="neither empty"):
+        plots.attention_heatmap(np.zeros((0, 1)), ["a"], [])
+    with pytest.raises(ValueError, match="no maps"):
+        plots.attention_grid({}, ["a"], ["x"])
+
+
+def test_curves_name_each_series_even_after_an_underscore():
+    figure = plots.curves(
+        {"_train": [(0, 3.0), (10, 1.0)], "검증 $": [(0, 3.5)]},
+        x_label="updates",
+        y_label="nats per token",
+    )
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert [x.get_text() for x in axes.get_legend().get_texts()] == ["_train", "검증 $"]
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), [(0, 3), (10, 1)])
+    assert axes.get_xlabel() == "updates"
+    assert axes.get_ylabel() == "nats per token"
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("a.pdf", b"%PDF")]
+)
+def test_the_suffix_decides_the_format(tmp_path, name, start):
+    plots.save(plots.curves({"a": [(0, 1)]}, x_label="x", y_label="y"), tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(start)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_another_suffix_is_refused_and_the_known_are_named(tmp_path):
+    figure = plots.curves({"a": [(0, 1)]}, x_label="x", y_label="y")
+    with pytest.raises(InputError, match=r"a\.gif: .*\.pdf, \.png, \.svg"):
+        plots.save(figure, tmp_path / "a.gif")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path):
+    figure = plots.curves({"a": [(0, 1)]}, x_label="x", y_label="y")
+    with pytest.raises(InputError, match=r"missing/a\.png: cannot be written"):
+        plots.save(figure, tmp_path / "missing" / "a.png")
+
+
+def test_a_picture_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+
+    def fail(self, data):
+        with builtins.open(self, "wb") as file:
+            file.write(data[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plots.Path, "write_bytes", fail)
+    figure = plots.curves({"a": [(0, 1)]}, x_label="x", y_label="y")
+    with pytest.raises(InputError, match="No space left on device"):
+        plots.save(figure, path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,145 @@
+"""The models by name: a plain table, and three functions to use it."""
+
+import difflib
+import fnmatch
+import importlib
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import InputError
+from zoo.models.configs import FAMILIES, PRESETS, ModelConfig
+
+if TYPE_CHECKING:
+    from zoo.models.contract import Seq2Seq
+
+# The file that builds each family, imported when it is needed.
+_FILES: dict[str, str] = {
+    "transformer": "zoo.models.transformer",
+    "rnn": "zoo.models.rnn_seq2seq",
+    "attention-rnn": "zoo.models.attention_seq2seq",
+}
+
+_PAPERS: dict[str, str] = {
+    "rnn-gru": "Cho et al. 2014, arXiv:1406.1078",
+    "rnn-lstm": "Sutskever et al. 2014, arXiv:1409.3215",
+    "rnn-bahdanau": "Bahdanau et al. 2015, arXiv:1409.0473",
+    "transformer-tiny": "Vaswani et al. 2017, arXiv:1706.03762; "
+    "size of Wu et al. 2021, ACL 2021.acl-long.480",
+    "transformer-small": "Vaswani et al. 2017, arXiv:1706.03762",
+    "transformer-base": "Vaswani et al. 2017, arXiv:1706.03762",
+    "transformer-big": "Vaswani et al. 2017, arXiv:1706.03762",
+}
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the zoo knows of a model.
+
+    Attributes:
+        paper: authors, year and where to read it.
+        config: the preset's configuration.
+        num_params: parameters of the preset at its default vocabulary.
+    """
+
+    name: str
+    paper: str
+    config: dict[str, Any]
+    num_params: int
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Returns the names of the models, sorted, that match a shell-style pattern.
+
+    >>> list_models("rnn-*")
+    ['rnn-bahdanau', 'rnn-gru', 'rnn-lstm']
+    """
+    return sorted(fnmatch.filter(PRESETS, pattern))
+
+
+def model_config(name: str, **overrides: Any) -> ModelConfig:
+    """Returns the configuration of a named preset with some fields replaced.
+
+    Raises:
+        InputError: the name or a field is unknown, or a value has the wrong type.
+    """
+    if name not in PRESETS:
+        raise InputError(_unknown("model", name, list(PRESETS)))
+    config = PRESETS[name]
+    types = {field.name: type(getattr(config, field.name)) for field in fields(config)}
+    for field, value in overrides.items():
+        if field not in types:
+            raise InputError(_unknown(f"field of {name}", field, list(types)))
+        accepted = (int, float) if types[field] is float else types[field]
+        if not isinstance(value, accepted) or isinstance(value, bool) != (
+            types[field] is bool
+        ):
+            raise InputError(
+                f"{name}: {field} is {value!r}, which is no {types[field].__name__}"
+            )
+    return replace(config, **overrides)
+
+
+def create_model(name: str, **overrides: Any) -> "Seq2Seq":
+    """Returns the module of a named model, with fields of its preset replaced.
+
+    >>> model = create_model("transformer-tiny", vocab_size=100, num_layers=1)
+    >>> model.vocab_size
+    100
+
+    Raises:
+        InputError: the name or a field is unknown, or a value has the wrong type.
+    """
+    return build(model_config(name, **overrides))
+
+
+def build(config: ModelConfig) -> "Seq2Seq":
+    """Returns the module that a configuration describes."""
+    return importlib.import_module(_FILES[_family(config)]).build(config)
+
+
+def config_to_json(config: ModelConfig) -> dict[str, Any]:
+    """Returns the fields of a configuration and the name of its family."""
+    return {"family": _family(config), **asdict(config)}
+
+
+def config_from_json(values: dict[str, Any]) -> ModelConfig:
+    """Returns the configuration that `config_to_json` wrote.
+
+    Raises:
+        InputError: the family or a field is unknown.
+    """
+    values = dict(values)
+    family = values.pop("family", None)
+    if family not in FAMILIES:
+        raise InputError(_unknown("family of models", str(family), list(FAMILIES)))
+    known = [field.name for field in fields(FAMILIES[family])]
+    for name in values:
+        if name not in known:
+            raise InputError(_unknown(f"field of {family}", name, known))
+    return FAMILIES[family](**values)
+
+
+def _family(config: ModelConfig) -> str:
+    return next(name for name, kind in FAMILIES.items() if kind is type(config))
+
+
+def describe(name: str) -> Description:
+    """Returns what the zoo knows of a named model.
+
+    >>> describe("transformer-base").num_params
+    48234496
+    """
+    import jax
+
+    config = model_config(name)
+    contract = importlib.import_module("zoo.models.contract")
+    shapes = jax.eval_shape(
+        lambda key: contract.initialize(build(config), key), jax.random.key(0)
+    )
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    return Description(name, _PAPERS[name], asdict(config), num_params)
+
+
+def _unknown(what: str, given: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(given, known, n=3, cutoff=0.4) or known
+    return f"unknown {what}: {given!r}; did you mean {', '.join(sorted(near))}?"

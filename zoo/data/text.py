@@ -1,0 +1,171 @@
+r"""Parallel text from files: two aligned files, or two columns of one table.
+
+A line ends at ``\n`` or ``\r\n`` and nowhere else, because corpora hold U+2028,
+U+0085 and their like inside sentences, where ``str.splitlines`` would shift one
+language against the other. Whatever a file has wrong is said with its line.
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import os
+import pathlib
+import zlib
+
+from zoo.errors import InputError
+
+_Path = str | os.PathLike[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class ParallelText:
+    """Aligned sentences: ``target[n]`` translates ``source[n]``.
+
+    >>> text = ParallelText(["guten Tag"], ["good day"])
+    >>> len(text)
+    1
+
+    Args:
+        category: the kind of each pair, for scores by category; None if unknown.
+
+    Raises:
+        InputError: the columns have different lengths.
+    """
+
+    source: list[str]
+    target: list[str]
+    category: list[str] | None = None
+
+    def __post_init__(self):
+        sizes = [len(self.source), len(self.target)]
+        sizes += [] if self.category is None else [len(self.category)]
+        if len(set(sizes)) > 1:
+            raise InputError(
+                "parallel text needs as many sources as targets and categories, "
+                f"but has {', '.join(map(str, sizes))}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+def sha256(text: ParallelText) -> str:
+    """Returns the fingerprint of the pairs, equal wherever they were read from.
+
+    Every sentence is hashed behind its length in bytes, so that no other division
+    of the same characters has the same fingerprint. Categories are labels of the
+    pairs and are left out.
+    """
+    digest = hashlib.sha256()
+    for pair in zip(text.source, text.target, strict=True):
+        for sentence in pair:
+            data = sentence.encode()
+            digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+def read_pair_of_files(source_path: _Path, target_path: _Path) -> ParallelText:
+    """Returns the text of two files in which equal lines translate each other.
+
+    Args:
+        source_path, target_path: UTF-8, one sentence a line; ``.gz`` is unpacked.
+
+    Raises:
+        InputError: a file cannot be read, is empty or no UTF-8, has an empty line,
+            or has another number of lines than the other one.
+    """
+    columns = []
+    for path in (source_path, target_path):
+        lines = _read_lines(path)
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                raise InputError(
+                    f"{path}, line {number}: empty; remove this line from both files"
+                )
+        columns.append(lines)
+    source, target = columns
+    if len(source) != len(target):
+        raise InputError(
+            f"{source_path} has {len(source)} lines, but {target_path} has "
+            f"{len(target)}; line n of one must translate line n of the other"
+        )
+    return ParallelText(source, target)
+
+
+def read_tsv(path: _Path, source_column: str, target_column: str) -> ParallelText:
+    """Returns the text of two columns of a table whose first line names its columns.
+
+    Cells are separated by tabs and hold no quoting: a quotation mark is a character
+    like any other.
+
+    Args:
+        path: UTF-8; ``.gz`` is unpacked.
+
+    Raises:
+        InputError: the file cannot be read or is no UTF-8, lacks a column, has no
+            rows, a row with another number of columns, or an empty sentence.
+    """
+    header, *rows = _read_lines(path)
+    names = header.split("\t")
+    places = [_column(path, names, name) for name in (source_column, target_column)]
+    if not rows:
+        raise InputError(f"{path}: no lines below the header, so the corpus is empty")
+    columns = ([], [])
+    for number, row in enumerate(rows, start=2):
+        cells = row.split("\t")
+        if len(cells) != len(names):
+            raise InputError(
+                f"{path}, line {number}: {len(cells)} columns, "
+                f"but the header has {len(names)}"
+            )
+        for column, place in zip(columns, places, strict=True):
+            if not cells[place].strip():
+                raise InputError(
+                    f"{path}, line {number}: column {names[place]!r} is empty; "
+                    "remove the line"
+                )
+            column.append(cells[place])
+    return ParallelText(*columns)
+
+
+def _column(path: _Path, names: list[str], name: str) -> int:
+    if names.count(name) != 1:
+        fault = "two columns" if name in names else "no column"
+        raise InputError(
+            f"{path}, line 1: {fault} {name!r}; the columns are {', '.join(names)}"
+        )
+    return names.index(name)
+
+
+def _read_lines(path: _Path) -> list[str]:
+    """Returns the lines of a file, without their ends and without a byte order mark."""
+    data = _read_bytes(path)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}, line {line}: no valid UTF-8; convert the file to UTF-8"
+        ) from error
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise InputError(f"{path}: the file is empty")
+    return [line.removesuffix("\r") for line in lines]
+
+
+def _read_bytes(path: _Path) -> bytes:
+    try:
+        data = pathlib.Path(path).read_bytes()
+        return gzip.decompress(data) if str(path).endswith(".gz") else data
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except EOFError as error:
+        raise InputError(
+            f"{path}: the gzip file ends too early; fetch or copy it again"
+        ) from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: damaged, or no gzip file ({error})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error

@@ -1,0 +1,216 @@
+"""Subwords shared by both languages: byte-pair encoding by sentencepiece.
+
+Sennrich et al. (2016), "Neural Machine Translation of Rare Words with Subword
+Units", as built by Kudo and Richardson (2018), "SentencePiece". A character that the
+vocabulary lacks is spelled as its UTF-8 bytes, so that nothing is unknown, and digits
+stay single, so that numbers are read and written place by place. Byte pairs rather
+than a unigram model: on short phrases they train several times faster and keep whole
+words, where the unigram model falls back to letters.
+"""
+
+import collections
+import hashlib
+import io
+import os
+import pathlib
+import random
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from zoo.errors import InputError
+
+_Ids = Sequence[int] | np.ndarray
+_SAMPLE_SIZE = 500_000  # sentences; about 5 s of training
+_SPACE = "\u2581"  # stands for a space inside a piece
+# Digits are single; without these the space before a number would be a token alone.
+_FIRST_DIGITS = [f"{_SPACE}{digit}" for digit in range(10)]
+_NUM_RESERVED = 4 + 256 + 10  # pad, start, eos, unknown; the bytes; first digits
+# The digest is field 200, the first that sentencepiece's protobuf leaves to others.
+_DIGEST_TAG = bytes([0xC2, 0x0C, hashlib.sha256().digest_size])
+
+
+class Tokenizer:
+    """Sentences to lists of ids and back.
+
+    ``decode(encode(s)) == s`` for every text, controls and spaces included, with one
+    exception: U+2581, by which sentencepiece writes the space, comes back as a space.
+    A tokenizer trained with ``lowercase`` returns the text in lower case and in
+    Unicode's compatibility form (NFKC) instead.
+
+    >>> tokenizer = Tokenizer.train(["3 March 2021", "4 March 2021"], vocab_size=300)
+    >>> tokenizer.decode(tokenizer.encode(["2 March"]))
+    ['2 March']
+
+    Args:
+        model: a serialized sentencepiece model whose special ids are the ones below.
+    """
+
+    pad_id, start_id, eos_id = 0, 1, 2
+
+    def __init__(self, model: bytes):
+        import sentencepiece  # 50 ms, which `--help` need not wait for
+
+        self._model = model
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+
+    @classmethod
+    def train(
+        cls, sentences: Iterable[str], vocab_size: int, *, lowercase: bool = False
+    ) -> "Tokenizer":
+        """Returns a tokenizer of these sentences, equal for equal sentences.
+
+        Args:
+            sentences: of both languages; of more than 500,000 a fixed random sample.
+            vocab_size: a bound, special ids and the 256 bytes included. A small
+                corpus has fewer subwords: ask the tokenizer for its own size.
+            lowercase: fold case and compatibility forms (NFKC), inside the model.
+
+        Raises:
+            InputError: no sentences, or too small a vocabulary for them.
+        """
+        sample = _sample(sentences, _SAMPLE_SIZE)
+        if not any(map(str.strip, sample)):
+            raise InputError("no text to train a tokenizer on: the corpus is empty")
+        return cls(_train_byte_pairs(sample, vocab_size, lowercase))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Tokenizer":
+        """Returns the tokenizer that `save` wrote.
+
+        Raises:
+            InputError: the file is missing, damaged or from elsewhere.
+        """
+        try:
+            data = pathlib.Path(path).read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: no tokenizer ({error.strerror})") from error
+        model = data[: -len(_signature(b""))]
+        if data != model + _signature(model):
+            raise InputError(
+                f"{path}: damaged, or not written by Tokenizer.save; restore the file "
+                "or train again in a new folder"
+            )
+        return cls(model)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the model with its digest, at once or not at all.
+
+        sentencepiece itself can read the file too.
+        """
+        path = pathlib.Path(path)
+        partial = path.with_name(f"{path.name}.partial")
+        partial.write_bytes(self._model + _signature(self._model))
+        os.replace(partial, path)
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids: the rows that an embedding of them needs."""
+        return self._processor.vocab_size()
+
+    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of each sentence, without start and end.
+
+        Text that looks like a control symbol, say ``</s>``, is text.
+
+        Raises:
+            InputError: a sentence is no Unicode text.
+        """
+        for number, sentence in enumerate(sentences, start=1):
+            try:
+                sentence.encode()
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"sentence {number} is no Unicode text: {sentence!r}; "
+                    "give it as UTF-8"
+                ) from error
+        return self._processor.encode(list(sentences))
+
+    def decode(self, ids: Sequence[_Ids] | np.ndarray) -> list[str]:
+        """Returns the text before the first end of each row; skips pad and start."""
+        rows = [np.asarray(row, np.int64).tolist() for row in ids]
+        # sentencepiece leaves out control symbols, but would go on after the end.
+        ends = [[*row, self.eos_id].index(self.eos_id) for row in rows]
+        texts = [row[:end] for row, end in zip(rows, ends, strict=True)]
+        return self._processor.decode(texts) if texts else []
+
+    def pieces(self, sentence: str) -> list[str]:
+        """Returns one label for each id of `encode`, as a person reads it.
+
+        Spaces are dropped, but for a piece of nothing else, which becomes ``_``. One
+        byte of a character that the vocabulary lacks reads ``<0xE2>``.
+        """
+        (ids,) = self.encode([sentence])
+        pieces = self._processor.id_to_piece(ids)
+        return [piece.strip(_SPACE) or "_" * len(piece) for piece in pieces]
+
+
+def _train_byte_pairs(sample: list[str], vocab_size: int, lowercase: bool) -> bytes:
+    import sentencepiece
+
+    counts = collections.Counter()
+    for sentence in sample:
+        counts.update(sentence)
+    model = io.BytesIO()
+    try:
+        # The whole sample: what sentencepiece samples differs between processes.
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sample),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,
+            pad_id=Tokenizer.pad_id,
+            bos_id=Tokenizer.start_id,
+            eos_id=Tokenizer.eos_id,
+            unk_id=3,
+            byte_fallback=True,
+            character_coverage=_character_coverage(counts, vocab_size),
+            split_digits=True,
+            user_defined_symbols=_FIRST_DIGITS,
+            normalization_rule_name="nmt_nfkc_cf" if lowercase else "identity",
+            remove_extra_whitespaces=lowercase,
+            max_sentence_length=1 << 30,
+            num_threads=1,
+            minloglevel=4,  # quiet; what is wrong comes as an exception
+        )
+    except RuntimeError as error:
+        enough = _NUM_RESERVED + len(counts) + 1
+        if vocab_size >= enough:
+            raise
+        raise InputError(
+            f"a vocabulary of {vocab_size} is too small for the characters of this "
+            f"corpus; {enough} is enough, some thousands are usual"
+        ) from error
+    return model.getvalue()
+
+
+def _character_coverage(counts: collections.Counter[str], vocab_size: int) -> float:
+    """Returns the share of the text whose characters get an id of their own.
+
+    These are the commonest ones, up to half of the vocabulary and at least 98 % of
+    the text (sentencepiece accepts no less), so that the thousands of rare characters
+    of a large corpus do not fill the vocabulary.
+    """
+    common = counts.most_common(max(1, (vocab_size - _NUM_RESERVED) // 2))
+    return max(0.98, sum(count for _, count in common) / counts.total())
+
+
+def _sample(sentences: Iterable[str], size: int) -> list[str]:
+    """Returns `size` sentences, each as likely as any other, the same each time.
+
+    Vitter (1985), "Random Sampling with a Reservoir", algorithm R.
+    """
+    random_number = random.Random(0).random
+    kept = []
+    for number, sentence in enumerate(sentences, start=1):
+        if number <= size:
+            kept.append(sentence)
+        elif (place := int(random_number() * number)) < size:
+            kept[place] = sentence
+    return kept
+
+
+def _signature(model: bytes) -> bytes:
+    """Returns a protobuf field to append: sentencepiece checks no damage by itself."""
+    return _DIGEST_TAG + hashlib.sha256(model).digest()

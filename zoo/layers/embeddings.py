@@ -1,0 +1,50 @@
+"""Embeddings: a table that turns tokens into vectors, and features into logits.
+
+Tying is a matter of who shares a table. One table for the target embedding and the
+output projection is tying two ways (Press and Wolf 2017); the same table for the source
+as well is tying three ways, which needs a joint vocabulary (Vaswani et al. 2017, 3.4).
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+def embed(
+    table: Float[Array, "V D"], tokens: Int[Array, "*axes"]
+) -> Float[Array, "*axes D"]:
+    """Returns the rows of the table, times √D as in Vaswani et al. (2017), 3.4.
+
+    The table is drawn from N(0, 1/D), so that its products with features of variance
+    one are logits of variance one; the factor brings the embeddings to that variance.
+    """
+    return table[tokens] * jnp.sqrt(table.shape[-1]).astype(table.dtype)
+
+
+def tied_logits(
+    table: Float[Array, "V D"], features: Float[Array, "*axes D"]
+) -> Float[Array, "*axes V"]:
+    """Scores every token of the vocabulary by its product with the features."""
+    return jnp.einsum("...D,VD->...V", features, table)
+
+
+class Embedding(nn.Module):
+    """A table of V vectors, used to embed tokens and, where tied, to score them."""
+
+    vocab_size: int
+    model_dim: int
+
+    def setup(self):
+        self.table = self.param(
+            "table",
+            nn.initializers.normal(self.model_dim**-0.5),
+            (self.vocab_size, self.model_dim),
+        )
+
+    def __call__(self, tokens: Int[Array, "*axes"]) -> Float[Array, "*axes D"]:
+        """Embeds the tokens."""
+        return embed(self.table, tokens)
+
+    def logits(self, features: Float[Array, "*axes D"]) -> Float[Array, "*axes V"]:
+        """Scores the vocabulary with the same table."""
+        return tied_logits(self.table, features)

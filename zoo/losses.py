@@ -1,0 +1,140 @@
+"""Losses as (sum, count), divided once after all shards are added.
+
+Summing before dividing is what keeps the gradient independent of how a batch is spread
+over devices, whose shards hold unequal numbers of tokens.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+class TokenLoss(NamedTuple):
+    """Sums over the tokens of a batch; divide by `count` for a mean in nats a token.
+
+    Attributes:
+        smoothed: what training minimises.
+        plain: the negative log-likelihood, without smoothing.
+        count: the number of tokens.
+    """
+
+    smoothed: Float[Array, ""]
+    plain: Float[Array, ""]
+    count: Float[Array, ""]
+
+
+def label_smoothed_cross_entropy(
+    logits: Float[Array, "*axes V"],
+    labels: Int[Array, "*axes"],
+    valid: Bool[Array, "*axes"],
+    smoothing: float,
+) -> TokenLoss:
+    """Returns the cross entropy against labels that keep a little doubt.
+
+    Szegedy et al. (2016), section 7: the target distribution is 1 - ε on the label plus
+    ε/V on every token of the vocabulary. In terms of the logits z with normaliser
+    log Z that is log Z - (1 - ε) z[label] - ε mean(z).
+
+    Args:
+        valid: False where a label is padding, which counts for nothing.
+        smoothing: ε, a probability.
+    """
+    logits = logits.astype(jnp.float32)
+    log_normalizer = jax.nn.logsumexp(logits, axis=-1)
+    # A masked sum, not a gather: its gradient is a comparison, not a scatter.
+    chosen = labels[..., None] == jnp.arange(logits.shape[-1])
+    label_logit = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
+    plain = log_normalizer - label_logit
+    uniform = log_normalizer - logits.mean(axis=-1)
+    smoothed = (1.0 - smoothing) * plain + smoothing * uniform
+
+    def total(values):
+        return jnp.sum(jnp.where(valid, values, 0.0))
+
+    return TokenLoss(total(smoothed), total(plain), valid.sum().astype(jnp.float32))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def tied_cross_entropy(
+    features: Float[Array, "B T D"],
+    table: Float[Array, "V D"],
+    labels: Int[Array, "B T"],
+    valid: Bool[Array, "B T"],
+    smoothing: float,
+) -> TokenLoss:
+    """Returns `label_smoothed_cross_entropy` of features · tableᵀ, a slice at a time.
+
+    The logits of a batch, [B, T, V], are by far the largest array of a small model, and
+    each is needed once. So projection, loss and gradient are computed together for some
+    hundred tokens, whose logits stay in the cache of a processor, and are then dropped.
+
+    Args:
+        table: the output matrix, which for tied models is the embedding.
+        valid: False where a label is padding, which counts for nothing.
+        smoothing: ε, a probability.
+    """
+
+    def add(total, part):
+        loss = _loss_of_part(part, table, smoothing)
+        return jax.tree.map(jnp.add, total, loss), None
+
+    total, _ = jax.lax.scan(add, _nothing(), _parts(features, labels, valid))
+    return total
+
+
+def _tied_cross_entropy_forward(features, table, labels, valid, smoothing):
+    def smoothed(part_features, table, labels, valid):
+        loss = _loss_of_part((part_features, labels, valid), table, smoothing)
+        return loss.smoothed, loss
+
+    def add(totals, part):
+        gradients, loss = jax.grad(smoothed, (0, 1), has_aux=True)(
+            part[0], table, *part[1:]
+        )
+        totals = jax.tree.map(jnp.add, totals, (loss, gradients[1]))
+        return totals, gradients[0]
+
+    (loss, table_gradient), feature_gradients = jax.lax.scan(
+        add, (_nothing(), jnp.zeros_like(table)), _parts(features, labels, valid)
+    )
+    batch, length, width = features.shape
+    feature_gradient = feature_gradients.swapaxes(0, 1).reshape(batch, -1, width)
+    return loss, (feature_gradient[:, :length], table_gradient)
+
+
+def _tied_cross_entropy_backward(smoothing, gradients, cotangents):
+    scaled = jax.tree.map(lambda leaf: leaf * cotangents.smoothed, gradients)
+    return (*scaled, None, None)
+
+
+tied_cross_entropy.defvjp(_tied_cross_entropy_forward, _tied_cross_entropy_backward)
+
+TOKENS_PER_PART = 512
+
+
+def _parts(*arrays):
+    """Cuts [B, T, …] along T, so that each part keeps the rows of every device."""
+    batch, length = arrays[0].shape[:2]
+    width = max(1, min(length, TOKENS_PER_PART // batch))
+    num_parts = -(-length // width)
+
+    def cut(array):
+        padding = [(0, 0)] * array.ndim
+        padding[1] = (0, num_parts * width - length)
+        array = jnp.pad(array, padding)
+        return array.reshape(batch, num_parts, width, *array.shape[2:]).swapaxes(0, 1)
+
+    return jax.tree.map(cut, arrays)
+
+
+def _loss_of_part(part, table, smoothing):
+    features, labels, valid = part
+    logits = jnp.einsum("BTD,VD->BTV", features, table)
+    return label_smoothed_cross_entropy(logits, labels, valid, smoothing)
+
+
+def _nothing():
+    return TokenLoss(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))

@@ -1,0 +1,102 @@
+"""The configurations and presets of the models: numbers and words, without jax.
+
+They stand apart from the modules so that a command can list its options without loading
+jax. The file of each model has `build(config) -> module`, which joins a configuration
+with its parts.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Transformer encoder-decoder (Vaswani et al. 2017).
+
+    Attributes:
+        vocab_size: of the joint vocabulary; one table embeds both sides and scores.
+        dropout_rate: of embeddings and sublayers.
+        attention_dropout_rate: of attention weights.
+    """
+
+    vocab_size: int = 8_000
+    num_layers: int = 6
+    model_dim: int = 512
+    mlp_dim: int = 2048
+    num_heads: int = 8
+    dropout_rate: float = 0.1
+    attention_dropout_rate: float = 0.0
+    pad_id: int = 0
+    start_id: int = 1
+    eos_id: int = 2
+
+
+@dataclass(frozen=True)
+class RNNConfig:
+    """Recurrent encoder-decoder without attention: the bottleneck.
+
+    Attributes:
+        cell: "gru" as in Cho et al. (2014), "lstm" as in Sutskever et al. (2014).
+        reverse_source: read the source backwards (Sutskever et al., section 3.3).
+        feed_context: the summary of the source enters every decoder step and every
+            output (Cho et al., equations 5 to 8), not only the first state.
+        dropout_rate: of embeddings and output features.
+    """
+
+    vocab_size: int = 8_000
+    cell: Literal["gru", "lstm"] = "gru"
+    num_layers: int = 1
+    model_dim: int = 256
+    reverse_source: bool = False
+    feed_context: bool = True
+    dropout_rate: float = 0.2
+    pad_id: int = 0
+    start_id: int = 1
+    eos_id: int = 2
+
+
+@dataclass(frozen=True)
+class AttentionRNNConfig:
+    """Recurrent encoder-decoder with Bahdanau attention (Bahdanau et al. 2015).
+
+    Attributes:
+        model_dim: width of embeddings and states.
+        attention_dim: width in which states and annotations are compared.
+        dropout_rate: of embeddings and output features.
+    """
+
+    vocab_size: int = 8_000
+    model_dim: int = 256
+    attention_dim: int = 256
+    dropout_rate: float = 0.2
+    pad_id: int = 0
+    start_id: int = 1
+    eos_id: int = 2
+
+
+ModelConfig = TransformerConfig | RNNConfig | AttentionRNNConfig
+
+# The name under which a configuration is written to JSON.
+FAMILIES: dict[str, type[ModelConfig]] = {
+    "transformer": TransformerConfig,
+    "rnn": RNNConfig,
+    "attention-rnn": AttentionRNNConfig,
+}
+
+PRESETS: dict[str, ModelConfig] = {
+    "rnn-gru": RNNConfig(),
+    "rnn-lstm": RNNConfig(
+        cell="lstm", num_layers=2, reverse_source=True, feed_context=False
+    ),
+    "rnn-bahdanau": AttentionRNNConfig(),
+    "transformer-tiny": TransformerConfig(
+        num_layers=4, model_dim=128, mlp_dim=256, num_heads=4, dropout_rate=0.3
+    ),
+    "transformer-small": TransformerConfig(
+        num_layers=3, model_dim=256, mlp_dim=512, num_heads=4
+    ),
+    "transformer-base": TransformerConfig(),
+    "transformer-big": TransformerConfig(
+        model_dim=1024, mlp_dim=4096, num_heads=16, dropout_rate=0.3
+    ),
+}

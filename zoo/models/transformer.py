@@ -1,0 +1,172 @@
+"""The Transformer: an encoder and a decoder of attention, without recurrence.
+
+Vaswani et al. (2017), "Attention Is All You Need". The norms stand after the residuals,
+the positions are sinusoids, and one table embeds both sides and scores the output.
+
+To try another part, copy `build` and pass it: the modules below never ask which
+attention, feed-forward, norm or residual they were given.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from zoo.layers.attention import MultiHeadAttention
+from zoo.layers.blocks import Cache, DecoderBlock, EncoderBlock, KeysValues
+from zoo.layers.dropout import Dropout
+from zoo.layers.embeddings import Embedding
+from zoo.layers.feedforward import FeedForward
+from zoo.layers.masks import causal_mask, padding_mask
+from zoo.layers.positions import sinusoidal_positions
+from zoo.models.configs import TransformerConfig
+
+
+class Memory(NamedTuple):
+    """What the decoder reads of a source: each layer's keys and values, and where."""
+
+    layers: tuple[KeysValues, ...]
+    valid: Bool[Array, "B S"]
+
+
+class Transformer(nn.Module):
+    """Encoder-decoder Transformer under the contract of `zoo.models.contract`.
+
+    Attributes:
+        encoder_block: makes one block of the encoder.
+        decoder_block: makes one block of the decoder.
+        dropout_rate: of the embeddings.
+    """
+
+    encoder_block: Callable[[], nn.Module]
+    decoder_block: Callable[[], nn.Module]
+    vocab_size: int
+    model_dim: int
+    num_heads: int
+    num_layers: int
+    dropout_rate: float
+    pad_id: int = 0
+    start_id: int = 1
+    eos_id: int = 2
+
+    def setup(self):
+        self.embedding = Embedding(self.vocab_size, self.model_dim)
+        self.encoder = [self.encoder_block() for _ in range(self.num_layers)]
+        self.decoder = [self.decoder_block() for _ in range(self.num_layers)]
+        self.drop = Dropout(self.dropout_rate)
+
+    def __call__(
+        self,
+        source: Int[Array, "B S"],
+        inputs: Int[Array, "B T"],
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "B T V"]:
+        """Returns the logits of every next token, given the true ones before it."""
+        return self.logits(self.features(source, inputs, deterministic=deterministic))
+
+    def features(
+        self,
+        source: Int[Array, "B S"],
+        inputs: Int[Array, "B T"],
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "B T D"]:
+        """Returns the decoder's states under teacher forcing, before the output."""
+        memory = self.encode(source, deterministic=deterministic)
+        mask = causal_mask(inputs.shape[1])
+        memory_mask = padding_mask(memory.valid)
+        states = self._embed(inputs, jnp.arange(inputs.shape[1]))
+        states = self.drop(states, deterministic=deterministic)
+        for block, layer in zip(self.decoder, memory.layers, strict=True):
+            states = block(
+                states, layer, mask, memory_mask, deterministic=deterministic
+            )
+        return states
+
+    def logits(self, features: Float[Array, "*axes D"]) -> Float[Array, "*axes V"]:
+        """Scores the vocabulary with the embedding table."""
+        return self.embedding.logits(features)
+
+    def output_table(self) -> Float[Array, "V D"]:
+        """Returns the matrix of `logits`, for losses that never hold all logits."""
+        return self.embedding.table
+
+    def encode(
+        self, source: Int[Array, "B S"], *, deterministic: bool = True
+    ) -> Memory:
+        """Reads the source and projects what every decoder layer will look at."""
+        valid = source != self.pad_id
+        states = self._embed(source, jnp.arange(source.shape[1]))
+        states = self.drop(states, deterministic=deterministic)
+        for block in self.encoder:
+            states = block(states, padding_mask(valid), deterministic=deterministic)
+        return Memory(tuple(block.memory(states) for block in self.decoder), valid)
+
+    def start(
+        self, memory: Memory, num_hypotheses: int, max_length: int
+    ) -> tuple[Cache, ...]:
+        """Returns empty caches, one for each decoder layer."""
+        head_dim = self.model_dim // self.num_heads
+        batch = memory.valid.shape[0]
+        shape = (batch, num_hypotheses, max_length, self.num_heads, head_dim)
+        empty = jnp.zeros(shape, memory.layers[0][0].dtype)
+        return tuple((empty, empty) for _ in range(self.num_layers))
+
+    def step(
+        self,
+        memory: Memory,
+        carry: tuple[Cache, ...],
+        tokens: Int[Array, "B W"],
+        position: Int[Array, ""],
+    ) -> tuple[tuple[Cache, ...], Float[Array, "B W D"]]:
+        """Returns the caches and states after one more token of every hypothesis."""
+        states = self._embed(tokens, position)
+        memory_mask = padding_mask(memory.valid)
+        caches = []
+        for block, layer, cache in zip(self.decoder, memory.layers, carry, strict=True):
+            states, cache = block.step(states, cache, position, layer, memory_mask)
+            caches.append(cache)
+        return tuple(caches), states
+
+    def reorder(
+        self, carry: tuple[Cache, ...], parents: Int[Array, "B W"]
+    ) -> tuple[Cache, ...]:
+        """Returns the caches with hypothesis w continuing hypothesis parents[w]."""
+        index = parents[:, :, None, None, None]
+        return jax.tree.map(lambda leaf: jnp.take_along_axis(leaf, index, 1), carry)
+
+    def _embed(self, tokens, positions):
+        return self.embedding(tokens) + sinusoidal_positions(positions, self.model_dim)
+
+
+def build(config: TransformerConfig) -> Transformer:
+    """Returns the module that a configuration describes."""
+    attention = partial(
+        MultiHeadAttention,
+        config.model_dim,
+        config.num_heads,
+        config.attention_dropout_rate,
+    )
+    parts = {
+        "attention": attention,
+        "feed_forward": partial(FeedForward, config.model_dim, config.mlp_dim),
+        "norm": partial(nn.LayerNorm, epsilon=1e-5),
+        "dropout_rate": config.dropout_rate,
+    }
+    return Transformer(
+        encoder_block=partial(EncoderBlock, **parts),
+        decoder_block=partial(DecoderBlock, **parts),
+        vocab_size=config.vocab_size,
+        model_dim=config.model_dim,
+        num_heads=config.num_heads,
+        num_layers=config.num_layers,
+        dropout_rate=config.dropout_rate,
+        pad_id=config.pad_id,
+        start_id=config.start_id,
+        eos_id=config.eos_id,
+    )

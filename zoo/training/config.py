@@ -1,0 +1,28 @@
+"""How a run learns, in numbers; without jax, so that a command can list its options."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam with decoupled weight decay, a schedule and clipping.
+
+    Attributes:
+        learning_rate: the peak, reached at the end of the warm-up.
+        schedule: "inverse-sqrt" falls as 1/√step (Vaswani et al. 2017, section 5.3),
+            "cosine" falls to zero at the last step (Loshchilov and Hutter 2017).
+        warmup_steps: updates over which the rate rises linearly from zero.
+        weight_decay: 0 is Adam (Kingma and Ba 2015), more is AdamW (Loshchilov and
+            Hutter 2019); matrices decay, biases and norms do not.
+        clip_norm: gradients with a larger global norm are scaled down to it.
+    """
+
+    learning_rate: float = 1e-3
+    schedule: Literal["inverse-sqrt", "cosine"] = "inverse-sqrt"
+    warmup_steps: int = 1000
+    beta1: float = 0.9
+    beta2: float = 0.98
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0

@@ -1,0 +1,83 @@
+"""How a run goes, told to a person on the terminal and to `metrics.jsonl`."""
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from zoo.training.records import Metrics
+
+
+class Report:
+    """Shows a progress bar and writes every measurement as a line of metrics.
+
+    Use it as a context manager; it is the observer that `fit` tells.
+
+    Args:
+        batches_per_epoch: to say in which epoch an update was made.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        first_step: int,
+        num_steps: int,
+        batches_per_epoch: int,
+        console: Console,
+    ):
+        self._metrics = metrics
+        self._batches_per_epoch = batches_per_epoch
+        self._console = console
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[values]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+        )
+        self._task = self._progress.add_task(
+            "", total=num_steps, completed=first_step, values="compiling"
+        )
+
+    def __enter__(self) -> "Report":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._progress.stop()
+
+    def train(self, step: int, values: dict[str, float]) -> None:
+        """Records training values: loss in nats a token, tokens a second."""
+        self._progress.update(
+            self._task,
+            completed=step,
+            values=f"{values['loss']:.3f} nats/token "
+            f"{values['tokens_per_second']:,.0f} tokens/s",
+        )
+        self._write(step, "train", values)
+
+    def validation(self, step: int, values: dict[str, float]) -> None:
+        """Records validation values and leaves a line of them on the terminal."""
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+        self._console.print(f"step {step}: validation {shown}", highlight=False)
+        self._write(step, "validation", values)
+
+    def _write(self, step, split, values):
+        values = dict(values)
+        loss = values.pop("loss")
+        self._metrics.write(
+            step=step,
+            epoch=round(step / self._batches_per_epoch, 3),
+            split=split,
+            loss_nats_per_token=loss,
+            **values,
+        )
