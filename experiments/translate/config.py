@@ -135,13 +135,20 @@ _PHRASES = Config(
     model=model_config(
         "transformer-tiny", vocab_size=2_000, num_layers=2, dropout_rate=0.0
     ),
-    optimizer=OptimizerConfig(learning_rate=2e-3, schedule="cosine", warmup_steps=100),
-    training=TrainingConfig(label_smoothing=0.0, num_buckets=2),
+    optimizer=OptimizerConfig(learning_rate=3e-3, schedule="cosine", warmup_steps=100),
+    training=TrainingConfig(
+        num_steps=1_200,
+        tokens_per_batch=2_048,
+        num_buckets=2,
+        label_smoothing=0.0,
+        evaluation_interval=400,
+    ),
 )
 _MULTI30K = Config(
-    model=model_config("transformer-tiny", vocab_size=6_000),
+    model=model_config("transformer-small", vocab_size=6_000, dropout_rate=0.2),
     data=FilesData(test="test_2016_flickr", lowercase=True),
-    optimizer=OptimizerConfig(learning_rate=5e-3, warmup_steps=1_000),
+    optimizer=OptimizerConfig(learning_rate=1e-3, schedule="cosine", warmup_steps=300),
+    training=TrainingConfig(num_steps=1_300, evaluation_interval=260),
     decoding=DecodingConfig(beam_size=5),
 )
 
@@ -175,7 +182,6 @@ PRESETS: dict[str, tuple[str, Config]] = {
         replace(
             _MULTI30K,
             model=model_config("rnn-bahdanau", vocab_size=6_000, dropout_rate=0.3),
-            optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=500),
         ),
     ),
     "files": (

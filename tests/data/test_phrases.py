@@ -111,9 +111,9 @@ def drawn(source, target, number=300):
         ),
         (
             say.number_words,
-            (21, 100),
-            "twenty-one – one hundred and twenty-one",
-            "이십일 ~ 백이십일",
+            (21, 100, 907),
+            "twenty-one; one hundred; nine hundred and seven",
+            "이십일; 백; 구백칠",
         ),
         (
             say.trip,

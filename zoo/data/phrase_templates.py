@@ -78,7 +78,7 @@ DISTANCES: dict[Unit, range] = {
     "week": range(1, 13),
     "month": range(1, 25),
 }
-# Languages in which num2words fails for some numbers below 10,000.
+# Languages in which num2words fails for some numbers.
 _INCOMPLETE = {"am"}
 _DAYS_IN: dict[Unit, int] = {"day": 1, "week": 7, "month": 30}
 _LENGTHS: tuple[Literal["long", "short"], ...] = ("long", "short")
@@ -269,9 +269,9 @@ def in_words(locale: Locale, number: int) -> str:
     return num2words(number, lang=words_language(locale))
 
 
-def number_words(locale: Locale, first: int, distance: int) -> str:
-    """Returns an interval of two numbers, both written out."""
-    return between(locale, in_words(locale, first), in_words(locale, first + distance))
+def number_words(locale: Locale, *numbers: int) -> str:
+    """Returns numbers written out; not a list, as "and" may stand inside a number."""
+    return "; ".join(in_words(locale, number) for number in numbers)
 
 
 def words_language(locale: Locale) -> str | None:

@@ -154,12 +154,16 @@ def either(*spaces: Space) -> Space:
 DAYS = choice(
     range(datetime.date(1900, 1, 1).toordinal(), datetime.date(2100, 1, 1).toordinal())
 )
-WORDS = either(*map(choice, (range(1, 100), range(100, 5000))))
-AMOUNTS = either(*map(choice, (range(1, 100), range(100, 1000), range(1000, 100_000))))
+# Larger numbers are round: a learner should meet all of them in a few minutes.
+AMOUNTS = either(
+    *map(choice, (range(1, 100), range(100, 1000, 10), range(1000, 10_000, 100)))
+)
 MEASURES = either(
-    choice([Decimal(number) for number in range(1, 1000)]),
+    choice([Decimal(number) for number in range(1, 100)]),
+    choice([Decimal(number) for number in range(100, 1000, 10)]),
     choice([Decimal(number) / 10 for number in range(1, 1000) if number % 10]),
 )
+WRITTEN = either(choice(range(1, 100)), choice(range(100, 1000)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +202,7 @@ def categories(source: Locale, target: Locale) -> dict[str, Category]:
         "quantities": list_of(say.quantity, product(measures, measures, measures)),
         "countries": list_of(say.country, arrangements(list(zip(countries)), 3)),
         "languages": list_of(say.language, arrangements(list(zip(languages)), 3)),
-        "number_words": Category(product(WORDS, WORDS), say.number_words),
+        "number_words": Category(product(*[WRITTEN] * 3), say.number_words),
         **_long(countries, product(AMOUNTS, choice(currencies)), measures),
     }
 

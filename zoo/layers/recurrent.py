@@ -19,10 +19,10 @@ State = Array | tuple[Array, Array]
 
 
 def gru_step(
-    kernel: Float[Array, "D 3*D"],
-    bias: Float[Array, " 3*D"],
+    kernel: Float[Array, "D G"],
+    bias: Float[Array, " G"],
     state: Float[Array, "*batch D"],
-    projected: Float[Array, "*batch 3*D"],
+    projected: Float[Array, "*batch G"],
 ) -> Float[Array, "*batch D"]:
     """Returns the next state of a gated recurrent unit.
 
@@ -40,10 +40,10 @@ def gru_step(
 
 
 def lstm_step(
-    kernel: Float[Array, "D 4*D"],
-    bias: Float[Array, " 4*D"],
+    kernel: Float[Array, "D G"],
+    bias: Float[Array, " G"],
     state: tuple[Float[Array, "*batch D"], Float[Array, "*batch D"]],
-    projected: Float[Array, "*batch 4*D"],
+    projected: Float[Array, "*batch G"],
 ) -> tuple[Float[Array, "*batch D"], Float[Array, "*batch D"]]:
     """Returns the next (hidden, memory) of a long short-term memory.
 
@@ -200,7 +200,7 @@ class BidirectionalRNN(nn.Module):
 
     def __call__(
         self, inputs: Float[Array, "B S D"], valid: Bool[Array, "B S"]
-    ) -> tuple[Float[Array, "B S 2*M"], list[State]]:
+    ) -> tuple[Float[Array, "B S M"], list[State]]:
         """Returns [forward; backward] at every token, and both final states."""
         forward, forward_final = self.forward(inputs, valid)
         backward, backward_final = self.backward(inputs, valid)

@@ -24,7 +24,7 @@ class Memory(NamedTuple):
     """What the decoder reads of a source, and the state that it starts from."""
 
     keys: Float[Array, "B S A"]
-    annotations: Float[Array, "B S 2*D"]
+    annotations: Float[Array, "B S M"]
     valid: Bool[Array, "B S"]
     first_state: Float[Array, "B D"]
 

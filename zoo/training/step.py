@@ -73,7 +73,7 @@ def make_train_step(
         metrics = {
             "loss": loss.plain / count,
             "tokens": loss.count,
-            "grad_norm": optax.global_norm(gradient),
+            "grad_norm": optax.tree.norm(gradient),
         }
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, opt_state), metrics

@@ -1,0 +1,361 @@
+"""Laws that every sequence-to-sequence model of the zoo keeps."""
+
+import dataclasses
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import zoo
+from zoo.decoding import IMPOSSIBLE, beam_search, greedy_search
+from zoo.losses import tied_cross_entropy
+from zoo.models.contract import Seq2Seq, attention_maps, initialize
+from zoo.training.step import init_state, make_train_step
+
+VOCAB = 11
+# One small model of each kind; sizes of presets differ, the code does not.
+TINY = {
+    "rnn-gru": {"model_dim": 16},
+    "rnn-lstm": {"model_dim": 16},
+    "rnn-bahdanau": {"model_dim": 16, "attention_dim": 12},
+    "transformer-tiny": {
+        "model_dim": 16,
+        "mlp_dim": 24,
+        "num_heads": 2,
+        "num_layers": 2,
+    },
+}
+SOURCE = np.array([[3, 4, 5, 2, 0, 0], [6, 7, 8, 9, 10, 2], [5, 2, 0, 0, 0, 0]])
+INPUTS = np.array([[1, 5, 4, 3], [1, 10, 9, 8], [1, 7, 7, 3]])
+
+
+@functools.cache
+def make(name, vocab_size=VOCAB):
+    model = zoo.create_model(
+        name, vocab_size=vocab_size, dropout_rate=0.0, **TINY[name]
+    )
+    params = initialize(model, jax.random.key(0))
+    # Larger weights than at the start, so that no difference hides in rounding.
+    return model, jax.tree.map(lambda leaf: 1.7 * leaf, params)
+
+
+@functools.cache
+def jitted(name, method=None):
+    model, _ = make(name)
+
+    def apply(params, *arguments):
+        return model.apply({"params": params}, *arguments, method=method)
+
+    return jax.jit(apply)
+
+
+def logits_of(name, source, inputs):
+    return jitted(name)(make(name)[1], jnp.asarray(source), jnp.asarray(inputs))
+
+
+every_model = pytest.mark.parametrize("name", TINY)
+
+
+def test_the_laws_cover_every_family_and_cell():
+    families = {type(zoo.create_model(name)) for name in zoo.list_models()}
+    assert {type(make(name)[0]) for name in TINY} == families
+
+
+@every_model
+def test_every_model_keeps_the_contract(name):
+    assert isinstance(make(name)[0], Seq2Seq)
+
+
+@every_model
+def test_init_draws_every_parameter_that_decoding_uses(name):
+    model, params = make(name)
+    source = jnp.asarray(SOURCE)
+    memory = model.apply({"params": params}, source, method="encode")
+    carry = model.apply({"params": params}, memory, 2, 4, method="start")
+    tokens = jnp.ones((3, 2), jnp.int32)
+    model.apply({"params": params}, memory, carry, tokens, jnp.int32(0), method="step")
+
+
+@every_model
+def test_padding_of_the_source_cannot_matter(name):
+    short = logits_of(name, SOURCE[:1, :4], INPUTS[:1])
+    padded = logits_of(name, SOURCE[:1], INPUTS[:1])
+    np.testing.assert_allclose(short, padded, atol=1e-4)
+
+
+@every_model
+def test_the_source_does_matter(name):
+    first = logits_of(name, SOURCE[:1], INPUTS[:1])
+    other = logits_of(name, np.array([[9, 4, 5, 2, 0, 0]]), INPUTS[:1])
+    assert np.abs(first - other).max() > 1e-2
+
+
+@every_model
+def test_the_future_cannot_matter(name):
+    changed = INPUTS.copy()
+    changed[:, 2:] = 6
+    before = logits_of(name, SOURCE, INPUTS)
+    after = logits_of(name, SOURCE, changed)
+    np.testing.assert_allclose(before[:, :2], after[:, :2], atol=1e-5)
+    assert np.abs(before[:, 2:] - after[:, 2:]).max() > 1e-2
+
+
+@every_model
+def test_other_sentences_of_the_batch_cannot_matter(name):
+    alone = logits_of(name, SOURCE[1:2], INPUTS[1:2])
+    together = logits_of(name, SOURCE, INPUTS)
+    np.testing.assert_allclose(alone[0], together[1], atol=1e-4)
+
+
+@every_model
+def test_jit_is_eager(name):
+    model, params = make(name)
+    eager = model.apply({"params": params}, jnp.asarray(SOURCE), jnp.asarray(INPUTS))
+    np.testing.assert_allclose(logits_of(name, SOURCE, INPUTS), eager, atol=1e-4)
+
+
+@every_model
+def test_pmap_is_jit(name):
+    _, params = make(name)
+    rows = [np.stack([array] * 2) for array in (SOURCE, INPUTS)]
+    model = make(name)[0]
+    both = jax.pmap(
+        lambda source, inputs: model.apply({"params": params}, source, inputs),
+        devices=jax.devices()[:2],
+    )(*rows)
+    for device in (0, 1):
+        np.testing.assert_allclose(
+            np.asarray(both)[device], logits_of(name, SOURCE, INPUTS), atol=1e-4
+        )
+
+
+@every_model
+def test_step_by_step_is_teacher_forcing(name):
+    _, params = make(name)
+    memory = jitted(name, "encode")(params, jnp.asarray(SOURCE))
+    model = make(name)[0]
+    width, length = 2, INPUTS.shape[1]
+    carry = model.apply({"params": params}, memory, width, length + 3, method="start")
+    step = jitted(name, "step")
+    # Hypothesis 0 is the sentence, hypothesis 1 another one beside it.
+    other = np.flip(INPUTS, axis=0)
+    for position in range(length):
+        tokens = np.stack([INPUTS[:, position], other[:, position]], axis=1)
+        carry, features = step(params, memory, carry, tokens, jnp.int32(position))
+        logits = model.apply({"params": params}, features, method="logits")
+        for hypothesis, inputs in enumerate((INPUTS, other)):
+            expected = logits_of(name, SOURCE, inputs)[:, position]
+            np.testing.assert_allclose(logits[:, hypothesis], expected, atol=1e-4)
+
+
+@every_model
+def test_reordering_is_having_decoded_that_hypothesis(name):
+    model, params = make(name)
+    memory = jitted(name, "encode")(params, jnp.asarray(SOURCE))
+    carry = model.apply({"params": params}, memory, 2, 5, method="start")
+    step = jitted(name, "step")
+    for position, token in enumerate(([1, 1], [4, 5])):
+        tokens = np.tile(np.array([token], np.int32), (3, 1))
+        carry, _ = step(params, memory, carry, tokens, jnp.int32(position))
+    # Both hypotheses now continue the second, but for sentence 2, which swaps them.
+    parents = jnp.array([[1, 1], [1, 1], [1, 0]])
+    carry = model.apply({"params": params}, carry, parents, method="reorder")
+    last = np.array([[6, 7]] * 3, np.int32)
+    _, features = step(params, memory, carry, last, jnp.int32(2))
+    logits = model.apply({"params": params}, features, method="logits")
+    histories = {(0, 0): 5, (0, 1): 5, (1, 0): 5, (1, 1): 5, (2, 0): 5, (2, 1): 4}
+    for (row, hypothesis), second in histories.items():
+        inputs = np.array([[1, second, last[row, hypothesis]]] * 3)
+        expected = logits_of(name, SOURCE, inputs)[row, 2]
+        np.testing.assert_allclose(logits[row, hypothesis], expected, atol=1e-4)
+
+
+@functools.cache
+def search(name, width, max_length, length_penalty=1.0, vocab_size=VOCAB):
+    model, _ = make(name, vocab_size)
+    if width is None:
+        return jax.jit(
+            lambda params, source: greedy_search(
+                model, params, source, max_length, length_penalty=length_penalty
+            )
+        )
+    return jax.jit(
+        lambda params, source: beam_search(
+            model,
+            params,
+            source,
+            max_length,
+            num_hypotheses=width,
+            length_penalty=length_penalty,
+        )
+    )
+
+
+@every_model
+def test_greedy_is_a_beam_of_one(name):
+    params = make(name)[1]
+    source = np.random.default_rng(0).integers(3, VOCAB, (20, 6))
+    source[:, -1] = 2
+    greedy = search(name, None, 9)(params, source)
+    beam = search(name, 1, 9)(params, source)
+    np.testing.assert_array_equal(greedy.tokens, beam.tokens)
+    np.testing.assert_allclose(greedy.scores, beam.scores, atol=1e-4)
+    ended = (np.asarray(greedy.tokens) == 2).any(axis=-1)
+    assert ended.any(), "no sentence ended, so nothing was tested of the end"
+
+
+@every_model
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
+def test_a_beam_as_wide_as_the_space_is_exhaustive_search(name, length_penalty):
+    vocab_size, max_length = 5, 3
+    model, params = make(name, vocab_size)
+    source = jnp.array([[3, 4, 3, 2, 0], [4, 4, 2, 0, 0]])
+    others = [token for token in range(vocab_size) if token != model.eos_id]
+    sentences = [
+        (*beginning, model.eos_id)
+        for length in range(max_length)
+        for beginning in itertools.product(others, repeat=length)
+    ]
+    wide = search(name, len(others) ** max_length * 2, max_length, length_penalty, 5)
+    found = wide(params, source)
+    tokens = np.zeros((len(sentences), max_length), np.int32)
+    for row, sentence in enumerate(sentences):
+        tokens[row, : len(sentence)] = sentence
+    inputs = np.concatenate([np.ones((len(tokens), 1), int), tokens[:, :-1]], axis=1)
+    apply = jax.jit(lambda s, t: model.apply({"params": params}, s, t))
+    for number in range(2):
+        repeated = jnp.repeat(source[number : number + 1], len(sentences), axis=0)
+        log_probs = np.asarray(jax.nn.log_softmax(apply(repeated, inputs)))
+        scores = [
+            sum(log_probs[row, place, token] for place, token in enumerate(sentence))
+            / len(sentence) ** length_penalty
+            for row, sentence in enumerate(sentences)
+        ]
+        order = np.argsort(scores)[::-1]
+        for rank, row in enumerate(order):
+            np.testing.assert_array_equal(found.tokens[number, rank], tokens[row])
+            assert found.scores[number, rank] == pytest.approx(scores[row], abs=1e-4)
+
+
+@every_model
+def test_a_sentence_is_decoded_alike_in_any_batch(name):
+    params = make(name)[1]
+    together = search(name, 3, 8)(params, jnp.asarray(SOURCE))
+    for row in range(3):
+        alone = search(name, 3, 8)(params, jnp.asarray(SOURCE[row : row + 1]))
+        np.testing.assert_array_equal(alone.tokens[0], together.tokens[row])
+        np.testing.assert_allclose(alone.scores[0], together.scores[row], atol=1e-4)
+
+
+@every_model
+def test_scores_are_the_log_probabilities_of_the_hypotheses(name):
+    model, params = make(name)
+    found = search(name, 4, 6)(params, jnp.asarray(SOURCE))
+    assert (np.diff(np.asarray(found.scores), axis=1) <= 1e-6).all() or (
+        np.asarray(found.tokens)[..., -1] != model.pad_id
+    ).any()
+    for row, rank in itertools.product(range(3), range(4)):
+        sentence = np.asarray(found.tokens[row, rank])
+        (ends,) = np.nonzero(sentence == model.eos_id)
+        length = ends[0] + 1 if len(ends) else len(sentence)
+        inputs = np.concatenate([[model.start_id], sentence[:-1]])[None]
+        log_probs = jax.nn.log_softmax(logits_of(name, SOURCE[row : row + 1], inputs))
+        chosen = log_probs[0, np.arange(length), sentence[:length]]
+        assert found.scores[row, rank] == pytest.approx(
+            float(chosen.sum()) / length, abs=1e-4
+        )
+        assert (sentence[length:] == model.pad_id).all()
+        assert found.scores[row, rank] > IMPOSSIBLE
+
+
+@every_model
+def test_asking_for_attention_does_not_change_the_logits(name):
+    model, params = make(name)
+    source, inputs = jnp.asarray(SOURCE), jnp.asarray(INPUTS)
+    maps = attention_maps(model, params, source, inputs)
+    logits, _ = model.apply({"params": params}, source, inputs, mutable="intermediates")
+    np.testing.assert_allclose(logits, logits_of(name, SOURCE, INPUTS), atol=1e-5)
+    assert bool(maps) == (name not in ("rnn-gru", "rnn-lstm"))
+    for weights in maps.values():
+        np.testing.assert_allclose(weights.sum(axis=-1), 1.0, atol=1e-5)
+    for path, weights in maps.items():
+        if not path.startswith("decoder") or path.endswith("cross_attention"):
+            assert weights.shape[-1] == SOURCE.shape[1]
+            assert np.asarray(weights)[0, ..., 4:].max() == 0.0
+
+
+@every_model
+def test_every_model_learns_to_reverse(name):
+    sizes = {**TINY[name], "model_dim": 32}
+    model = zoo.create_model(name, vocab_size=VOCAB, dropout_rate=0.0, **sizes)
+    rng = np.random.default_rng(0)
+    optimizer = optax.adam(optax.linear_schedule(1e-2, 1e-3, 400))
+
+    def loss(params, batch, key):
+        features = model.apply(
+            {"params": params}, batch["source"], batch["inputs"], method="features"
+        )
+        table = model.apply({"params": params}, method="output_table")
+        return tied_cross_entropy(
+            features, table, batch["labels"], batch["labels"] != 0, 0.0
+        )
+
+    step = jax.jit(make_train_step(loss, optimizer, jax.random.key(1)))
+    state = init_state(initialize(model, jax.random.key(0)), optimizer)
+
+    def draw(rows):
+        words = rng.integers(3, VOCAB, (rows, 4))
+        ends, starts = np.full((rows, 1), 2), np.full((rows, 1), 1)
+        reverse = words[:, ::-1]
+        return {
+            "source": np.concatenate([words, ends], axis=1),
+            "inputs": np.concatenate([starts, reverse], axis=1),
+            "labels": np.concatenate([reverse, ends], axis=1),
+        }
+
+    for _ in range(400):
+        state, _ = step(state, draw(64))
+    batch = draw(100)
+    found = jax.jit(lambda params, source: greedy_search(model, params, source, 8))(
+        state.params, batch["source"]
+    )
+    right = (np.asarray(found.tokens)[:, 0, :5] == batch["labels"]).all(axis=1)
+    assert right.mean() >= 0.9
+
+
+def test_an_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(zoo.InputError, match="transformer-tiny"):
+        zoo.create_model("transformer-tinny")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"num_layer": 2}, "num_layers"),
+        ({"num_layers": "2"}, "num_layers is '2'"),
+        ({"num_layers": True}, "num_layers is True"),
+        ({"vocab_size": 1.5}, "vocab_size is 1.5"),
+    ],
+)
+def test_a_wrong_override_is_refused_by_name(overrides, message):
+    with pytest.raises(zoo.InputError, match=message):
+        zoo.create_model("transformer-tiny", **overrides)
+
+
+def test_tiny_has_the_parameters_of_wu_2021():
+    model = zoo.create_model("transformer-tiny", vocab_size=9_716)
+    shapes = jax.eval_shape(functools.partial(initialize, model), jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 2_568_704
+
+
+def test_a_description_tells_paper_config_and_size():
+    description = zoo.describe("transformer-base")
+    assert "1706.03762" in description.paper
+    assert description.config["model_dim"] == 512
+    # Blocks of 6 + 6 layers and a table of 8,000: Vaswani et al. have 65M at 37,000.
+    assert description.num_params == 48_234_496
+    assert dataclasses.is_dataclass(description)
