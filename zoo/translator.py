@@ -3,10 +3,10 @@
 It owns the tokenizer, the jitted search and the shapes, so that a command, a notebook
 and a test translate alike. Sentences are padded to a few lengths and their number to a
 few sizes, since each shape is one compilation, which the first sentence of that shape
-waits for.
+waits for. The length depends on the sentence alone, and so does its translation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -112,7 +112,6 @@ class Translator:
         length_penalty: float = 1.0,
         num_best: int = 1,
         max_length: int | None = None,
-        progress: Callable[[int], None] = lambda done: None,
     ) -> list[list[Hypothesis]]:
         """Returns the best translations of every sentence, in the order given.
 
@@ -123,7 +122,6 @@ class Translator:
             length_penalty: α; scores are log-probabilities over length^α.
             num_best: translations of each sentence, at most `beam_size`.
             max_length: of a translation in subwords; None leaves it to the source's.
-            progress: called with the number of sentences done since the last call.
 
         Raises:
             InputError: a sentence is too long, or a number is out of its range.
@@ -134,19 +132,18 @@ class Translator:
             _check_range("max_length", max_length, 1, self.max_length)
         ids = self._encode(sentences)
         results = [[Hypothesis("", 0.0)] for _ in ids]
-        waiting = [number for number, row in enumerate(ids) if len(row) > 1]
-        waiting.sort(key=lambda number: len(ids[number]))
-        progress(len(ids) - len(waiting))
-        while waiting:
-            size = max(rows for rows in ROWS if rows <= max(len(waiting), ROWS[0]))
-            chunk, waiting = waiting[:size], waiting[size:]
-            source = _pad([ids[number] for number in chunk], self._bucket)
-            limit = min(2 * source.shape[1], self.max_length)
-            search = _search(self.model, max_length or limit, beam_size, length_penalty)
-            found = jax.device_get(search(self.params, source))
-            for row, number in enumerate(chunk):
-                results[number] = self._hypotheses(found, row, num_best)
-            progress(len(chunk))
+        waiting: dict[int, list[int]] = {}
+        for number, row in enumerate(ids):
+            if len(row) > 1:
+                waiting.setdefault(self._bucket(len(row)), []).append(number)
+        for bucket, numbers in sorted(waiting.items()):
+            limit = max_length or min(2 * bucket, self.max_length)
+            search = _search(self.model, limit, beam_size, length_penalty)
+            for chunk in _chunks(numbers):
+                source = _pad([ids[number] for number in chunk], bucket)
+                found = jax.device_get(search(self.params, source))
+                for row, number in enumerate(chunk):
+                    results[number] = self._hypotheses(found, row, num_best)
         return results
 
     def attention(self, source: str, target: str) -> AttentionMaps:
@@ -161,8 +158,8 @@ class Translator:
         inputs = [self.tokenizer.start_id, *target_ids[:-1]]
         maps = _look(self.model)(
             self.params,
-            _pad([source_ids], self._bucket),
-            _pad([inputs], self._bucket),
+            _pad([source_ids], self._bucket(len(source_ids))),
+            _pad([inputs], self._bucket(len(inputs))),
         )
         weights = {}
         for path, leaf in jax.device_get(maps).items():
@@ -193,7 +190,7 @@ class Translator:
         bucket = SHORTEST
         while bucket < length:
             bucket *= 2
-        return min(bucket, max(self.max_length, length))
+        return min(bucket, self.max_length)
 
     def _hypotheses(self, found: Hypotheses, row: int, num_best: int):
         scores = found.scores[row, :num_best]
@@ -222,9 +219,20 @@ def _look(model):
     return jax.jit(partial(attention_maps, model))
 
 
-def _pad(rows, bucket) -> jax.Array:
-    """Returns the rows under one bucketed length; padding stands at the end."""
-    padded = np.zeros((len(rows), bucket(max(map(len, rows)))), np.int32)
+def _chunks(numbers: list[int]) -> Iterator[list[int]]:
+    """Yields at most as many at once as the largest of ROWS; the last is repeated.
+
+    Repeated rather than padded, because a row of nothing might never end.
+    """
+    for first in range(0, len(numbers), ROWS[-1]):
+        chunk = numbers[first : first + ROWS[-1]]
+        size = min(rows for rows in ROWS if rows >= len(chunk))
+        yield chunk + chunk[-1:] * (size - len(chunk))
+
+
+def _pad(rows: list[list[int]], length: int) -> jax.Array:
+    """Returns the rows under one length, with padding at the end."""
+    padded = np.zeros((len(rows), length), np.int32)
     for place, row in enumerate(rows):
         padded[place, : len(row)] = row
     return jnp.asarray(padded)

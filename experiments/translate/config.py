@@ -148,7 +148,7 @@ _MULTI30K = Config(
     model=model_config("transformer-small", vocab_size=6_000, dropout_rate=0.2),
     data=FilesData(test="test_2016_flickr", lowercase=True),
     optimizer=OptimizerConfig(learning_rate=1e-3, schedule="cosine", warmup_steps=300),
-    training=TrainingConfig(num_steps=1_300, evaluation_interval=260),
+    training=TrainingConfig(num_steps=1_300, num_buckets=4, evaluation_interval=260),
     decoding=DecodingConfig(beam_size=5),
 )
 
@@ -182,6 +182,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         replace(
             _MULTI30K,
             model=model_config("rnn-bahdanau", vocab_size=6_000, dropout_rate=0.3),
+            optimizer=replace(_MULTI30K.optimizer, learning_rate=2e-3),
         ),
     ),
     "files": (

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from zoo.errors import InputError
 from zoo.plots import attention_grid, save
 from zoo.translator import Translator
 
@@ -21,6 +22,9 @@ def draw(
     Args:
         layer: one decoder layer's heads apart; None shows the mean over the heads of
             every layer.
+
+    Raises:
+        InputError: there is no such layer.
     """
     if not target:
         return False
@@ -35,6 +39,8 @@ def draw(
             f"decoder layer {number}, mean of {len(heads)} heads": heads.mean(axis=0)
             for number, heads in enumerate(between, start=1)
         }
+    elif not 1 <= layer <= len(between):
+        raise InputError(f"no decoder layer {layer}; there are 1 to {len(between)}")
     else:
         maps = {
             f"layer {layer}, head {number}": np.asarray(weights)

@@ -51,6 +51,7 @@ def evaluate(arguments: Arguments) -> None:
     from experiments.translate.config import DecodingConfig, data_from_json
     from experiments.translate.corpus import load
     from experiments.translate.scoring import score, translate_all
+    from experiments.translate.translate import ONE_LINE
     from zoo.data.text import read_pair_of_files
     from zoo.training.records import read_json
 
@@ -66,7 +67,7 @@ def evaluate(arguments: Arguments) -> None:
     decoding = DecodingConfig(arguments.beam_size, arguments.length_penalty)
     translations = translate_all(translator, text.source, decoding)
     if arguments.output is not None:
-        lines = "".join(f"{translation}\n" for translation in translations)
+        lines = "".join(f"{line.translate(ONE_LINE)}\n" for line in translations)
         arguments.output.write_text(lines, encoding="utf-8")
     scores = score(text, translations, lowercase=config["data"]["lowercase"])
     line = {"model": str(arguments.model), "n": len(text), **asdict(scores)}

@@ -11,6 +11,9 @@ import tyro
 from experiments.command import run
 from zoo.errors import InputError
 
+# A model can spell any byte; a line break in a translation is written as a space.
+ONE_LINE = {ord("\n"): " ", ord("\r"): " "}
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -61,7 +64,7 @@ def translate(arguments: Arguments) -> None:
     )
     for hypotheses in found:
         for rank, hypothesis in enumerate(hypotheses, start=1):
-            fields = [hypothesis.text]
+            fields = [hypothesis.text.translate(ONE_LINE)]
             if arguments.scores:
                 fields.insert(0, f"{hypothesis.score:.4f}")
             if arguments.n_best > 1:

@@ -9,6 +9,7 @@ import pytest
 from babel import Locale
 
 from zoo.data import phrase_templates as say
+from zoo.data import phrases as corpus
 from zoo.data.phrases import (
     CATEGORIES,
     arrangements,
@@ -165,8 +166,12 @@ def test_nine_phrases_of_ten_are_for_training():
     assert splits["validation"] == pytest.approx(500, abs=80)
 
 
-def test_no_phrase_comes_twice(train):
-    assert len(set(train.source)) == len(train)
+def test_no_phrase_comes_twice(monkeypatch):
+    # So few days that half of those of the split are drawn.
+    monkeypatch.setattr(corpus, "DAYS", choice(range(DAY, DAY + 400)))
+    monkeypatch.setattr(corpus, "categories", categories.__wrapped__)
+    text = phrases("en", "ko", "train", count=14 * 180, seed=0)
+    assert len(set(text.source)) == len(text)
 
 
 def test_every_word_of_a_test_phrase_is_met_in_training(test):
@@ -228,6 +233,7 @@ def test_there_are_many_more_than_ten_million_phrases():
     assert len(kinds) >= 10
     # The smallest is exact: one phrase for each day of two hundred years.
     assert kinds["date"].space.size == 73_049
+    assert len({say.weekday_date(ENGLISH, DAY + n) for n in range(400)}) == 400
     assert min(kind.space.size for kind in kinds.values()) == 73_049
     # Without the long categories, whose sizes are products of all others.
     short = [kinds[name].space.size for name in ("date_time", "date_interval", "time")]

@@ -1,5 +1,7 @@
 """How a run goes, told to a person on the terminal and to `metrics.jsonl`."""
 
+import time
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -16,6 +18,7 @@ from zoo.training.records import Metrics
 class Report:
     """Shows a progress bar and writes every measurement as a line of metrics.
 
+    Where the output is no terminal, a line every half minute takes the bar's place.
     Use it as a context manager; it is the observer that `fit` tells.
 
     Args:
@@ -44,6 +47,7 @@ class Report:
             TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
         )
+        self._last_line = time.monotonic()
         self._task = self._progress.add_task(
             "", total=num_steps, completed=first_step, values="compiling"
         )
@@ -57,12 +61,14 @@ class Report:
 
     def train(self, step: int, values: dict[str, float]) -> None:
         """Records training values: loss in nats a token, tokens a second."""
-        self._progress.update(
-            self._task,
-            completed=step,
-            values=f"{values['loss']:.3f} nats/token "
-            f"{values['tokens_per_second']:,.0f} tokens/s",
+        shown = (
+            f"{values['loss']:.3f} nats/token "
+            f"{values['tokens_per_second']:,.0f} tokens/s"
         )
+        self._progress.update(self._task, completed=step, values=shown)
+        if not self._console.is_terminal and time.monotonic() > self._last_line + 30:
+            self._last_line = time.monotonic()
+            self._console.print(f"step {step}: {shown}", highlight=False)
         self._write(step, "train", values)
 
     def validation(self, step: int, values: dict[str, float]) -> None:

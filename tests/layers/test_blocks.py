@@ -1,0 +1,255 @@
+"""Blocks of the Transformer: torch's with the same weights, and token by token."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zoo.layers.attention import MultiHeadAttention
+from zoo.layers.blocks import DecoderBlock, EncoderBlock, post_norm, pre_norm
+from zoo.layers.feedforward import FeedForward
+from zoo.layers.masks import causal_mask, padding_mask
+
+MODEL_DIM, MLP_DIM, NUM_HEADS = 8, 12, 2
+VALID = jnp.array([[True] * 5, [True] * 3 + [False] * 2])
+every_residual = pytest.mark.parametrize(
+    "residual", [post_norm, pre_norm], ids=["post_norm", "pre_norm"]
+)
+
+
+def make(block, residual, **fields):
+    return block(
+        attention=partial(MultiHeadAttention, MODEL_DIM, NUM_HEADS),
+        feed_forward=partial(FeedForward, MODEL_DIM, MLP_DIM),
+        norm=partial(nn.LayerNorm, epsilon=1e-5),
+        residual=residual,
+        **fields,
+    )
+
+
+def draw(*shape, seed=0):
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+
+def decode(block, inputs, encoded, mask, memory_mask):
+    return block(inputs, block.memory(encoded), mask, memory_mask)
+
+
+def parameters(block, *arguments, method=None):
+    """Returns parameters for a block, none of which is zero."""
+    shapes = jax.eval_shape(
+        lambda *arguments: block.init(jax.random.key(0), *arguments, method=method),
+        *arguments,
+    )
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) / 2, jnp.float32), shapes
+    )
+
+
+def test_post_norm_by_hand():
+    assert post_norm(jnp.array(2.0), lambda x: 3 * x, lambda x: x + 100) == 108
+
+
+def test_pre_norm_by_hand():
+    assert pre_norm(jnp.array(2.0), lambda x: 3 * x, lambda x: x + 100) == 308
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="torch is not installed (extra: parity)")
+
+
+def torch_layer(torch, kind, residual):
+    layer = getattr(torch.nn, kind)(
+        MODEL_DIM,
+        NUM_HEADS,
+        MLP_DIM,
+        dropout=0.0,
+        batch_first=True,
+        norm_first=residual is pre_norm,
+    )
+    generator = torch.Generator().manual_seed(0)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.5, generator=generator)
+    return layer
+
+
+def dense(layer):
+    return {"kernel": layer.weight.T, "bias": layer.bias}
+
+
+def norm(layer):
+    return {"scale": layer.weight, "bias": layer.bias}
+
+
+def attention(layer):
+    """Returns torch's attention with its three projections apart and heads in axes."""
+    heads = NUM_HEADS, MODEL_DIM // NUM_HEADS
+    params = {
+        name: {
+            "kernel": weight.T.reshape(MODEL_DIM, *heads),
+            "bias": bias.reshape(heads),
+        }
+        for name, weight, bias in zip(
+            ("query", "key", "value"),
+            layer.in_proj_weight.chunk(3),
+            layer.in_proj_bias.chunk(3),
+            strict=True,
+        )
+    }
+    out = layer.out_proj
+    kernel = out.weight.T.reshape(*heads, MODEL_DIM)
+    return {**params, "out": {"kernel": kernel, "bias": out.bias}}
+
+
+def params_of(layer):
+    """Returns the weights of a torch layer as parameters of our block."""
+    norms = ["self_attention_norm", "mlp_norm"]
+    params = {
+        "self_attention": attention(layer.self_attn),
+        "mlp": {"up": dense(layer.linear1), "down": dense(layer.linear2)},
+    }
+    if hasattr(layer, "multihead_attn"):
+        params["cross_attention"] = attention(layer.multihead_attn)
+        norms.insert(1, "cross_attention_norm")
+    for number, name in enumerate(norms, start=1):
+        params[name] = norm(getattr(layer, f"norm{number}"))
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf.detach().numpy()), params)
+
+
+@every_residual
+def test_an_encoder_block_is_torch_with_the_same_weights(torch, residual):
+    layer = torch_layer(torch, "TransformerEncoderLayer", residual)
+    inputs = draw(2, 5, MODEL_DIM)
+    found = jax.jit(make(EncoderBlock, residual).apply)(
+        {"params": params_of(layer)}, inputs, padding_mask(VALID)
+    )
+    # torch's masks are True where a key is hidden.
+    expected = layer(
+        torch.tensor(np.asarray(inputs)),
+        src_key_padding_mask=torch.tensor(~np.asarray(VALID)),
+    )
+    np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-5)
+
+
+@every_residual
+def test_a_decoder_block_is_torch_with_the_same_weights(torch, residual):
+    layer = torch_layer(torch, "TransformerDecoderLayer", residual)
+    inputs, encoded = draw(2, 4, MODEL_DIM), draw(2, 5, MODEL_DIM, seed=1)
+    block = make(DecoderBlock, residual)
+    found = jax.jit(partial(block.apply, method=decode))(
+        {"params": params_of(layer)},
+        inputs,
+        encoded,
+        causal_mask(4),
+        padding_mask(VALID),
+    )
+    expected = layer(
+        torch.tensor(np.asarray(inputs)),
+        torch.tensor(np.asarray(encoded)),
+        tgt_mask=torch.tensor(~np.asarray(causal_mask(4)[0, 0])),
+        memory_key_padding_mask=torch.tensor(~np.asarray(VALID)),
+    )
+    np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-5)
+
+
+@every_residual
+@pytest.mark.parametrize("num_hypotheses", [1, 3])
+def test_token_by_token_is_all_at_once_under_the_causal_mask(residual, num_hypotheses):
+    length, spare = 4, 2
+    block = make(DecoderBlock, residual)
+    inputs = draw(2, num_hypotheses, length, MODEL_DIM)
+    encoded, memory_mask = draw(2, 5, MODEL_DIM, seed=1), padding_mask(VALID)
+    masks = causal_mask(length), memory_mask
+    variables = parameters(block, inputs[:, 0], encoded, *masks, method=decode)
+    memory = jax.jit(partial(block.apply, method="memory"))(variables, encoded)
+    # What stands in the cache where nothing was written yet must not matter.
+    shape = (2, num_hypotheses, length + spare, NUM_HEADS, MODEL_DIM // NUM_HEADS)
+    cache = (jnp.full(shape, 1e3), jnp.full(shape, -1e3))
+    step = jax.jit(partial(block.apply, method="step"))
+    found = []
+    for position in range(length):
+        states, cache = step(
+            variables,
+            inputs[:, :, position],
+            cache,
+            jnp.int32(position),
+            memory,
+            memory_mask,
+        )
+        assert states.shape == (2, num_hypotheses, MODEL_DIM)
+        found.append(states)
+    found = jnp.stack(found, axis=2)
+    apply = jax.jit(block.apply)
+    for hypothesis in range(num_hypotheses):
+        expected = apply(variables, inputs[:, hypothesis], memory, *masks)
+        np.testing.assert_allclose(found[:, hypothesis], expected, atol=1e-5)
+    for entry, unwritten in zip(cache, (1e3, -1e3), strict=True):
+        np.testing.assert_array_equal(entry[:, :, length:], unwritten)
+
+
+@every_residual
+def test_the_future_cannot_matter_to_a_decoder_block(residual):
+    block = make(DecoderBlock, residual)
+    arguments = draw(2, 5, MODEL_DIM, seed=1), causal_mask(4), padding_mask(VALID)
+    inputs = draw(2, 4, MODEL_DIM)
+    variables = parameters(block, inputs, *arguments, method=decode)
+    apply = jax.jit(partial(block.apply, method=decode))
+    before = apply(variables, inputs, *arguments)
+    after = apply(variables, inputs.at[:, 2:].set(9.0), *arguments)
+    np.testing.assert_array_equal(before[:, :2], after[:, :2])
+    assert np.abs(before[:, 2:] - after[:, 2:]).min(axis=-1).max() > 1e-4
+
+
+@every_residual
+def test_padding_cannot_matter_to_an_encoder_block(residual):
+    block, inputs = make(EncoderBlock, residual), draw(2, 5, MODEL_DIM)
+    variables = parameters(block, inputs)
+    apply = jax.jit(block.apply)
+    before = apply(variables, inputs, padding_mask(VALID))
+    after = apply(variables, inputs.at[1, 3:].set(9.0), padding_mask(VALID))
+    np.testing.assert_array_equal(before[VALID], after[VALID])
+
+
+@pytest.mark.parametrize("block", [EncoderBlock, DecoderBlock])
+def test_dropout_takes_every_sublayer_before_it_is_added(block):
+    # At this rate one element in 65,536 survives: under pre_norm the inputs are left.
+    block = make(block, pre_norm, dropout_rate=0.99998)
+    inputs, encoded = draw(2, 4, MODEL_DIM), draw(2, 5, MODEL_DIM, seed=1)
+
+    def apply(block, inputs, encoded, deterministic):
+        arguments = (None,)
+        if isinstance(block, DecoderBlock):
+            arguments = (block.memory(encoded), None, None)
+        return block(inputs, *arguments, deterministic=deterministic)
+
+    variables = parameters(
+        block, inputs, encoded, method=partial(apply, deterministic=True)
+    )
+    rngs = {"dropout": jax.random.key(0)}
+    dropped = block.apply(
+        variables, inputs, encoded, deterministic=False, method=apply, rngs=rngs
+    )
+    np.testing.assert_array_equal(dropped, inputs)
+    plain = block.apply(variables, inputs, encoded, deterministic=True, method=apply)
+    assert np.abs(plain - inputs).max() > 1e-2
+
+
+def test_parts_are_passed_in_not_switched_on():
+    block = EncoderBlock(
+        attention=partial(MultiHeadAttention, MODEL_DIM, NUM_HEADS),
+        feed_forward=partial(FeedForward, MODEL_DIM, MLP_DIM),
+        norm=partial(nn.RMSNorm, epsilon=1e-6),
+        residual=lambda inputs, sublayer, norm: inputs,
+    )
+    inputs = draw(2, 5, MODEL_DIM)
+    variables = block.init(jax.random.key(0), inputs)
+    np.testing.assert_array_equal(block.apply(variables, inputs), inputs)
+    block = block.clone(residual=pre_norm)
+    variables = block.init(jax.random.key(0), inputs)
+    assert set(variables["params"]["mlp_norm"]) == {"scale"}

@@ -1,0 +1,357 @@
+"""The translation experiment as a user runs it: commands, folders, faults."""
+
+import dataclasses
+import gzip
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from orbax.checkpoint import v1 as orbax
+
+import zoo
+from experiments.command import run
+from experiments.translate import evaluate, plot, train, translate
+from experiments.translate.config import PRESETS, FilesData
+
+ROOT = Path(__file__).resolve().parent.parent
+STEPS = 60
+TINY = [
+    "--data.num-train=300",
+    "--data.num-validation=40",
+    "--data.num-test=40",
+    "--model.vocab-size=400",
+    "--model.model-dim=16",
+    "--optimizer.warmup-steps=5",
+    f"--training.num-steps={STEPS}",
+    "--training.tokens-per-batch=512",
+    "--training.num-buckets=1",
+    "--training.evaluation-interval=20",
+]
+TRANSFORMER = [*TINY, "--model.mlp-dim=16", "--model.num-heads=2"]
+
+
+def command(workdir, *arguments):
+    """Returns the command of a run that uses one device, as a user has it."""
+    module = "experiments.translate.train"
+    return [
+        sys.executable,
+        "-m",
+        module,
+        *TRANSFORMER,
+        *arguments,
+        "--workdir",
+        workdir,
+    ]
+
+
+def finish(*arguments):
+    done = subprocess.run(
+        command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def refused(capsys, monkeypatch, module, *arguments):
+    """Runs a command in this process; returns the one line that it dies with."""
+    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_:
+        run(module.main)
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def arrays(workdir):
+    return orbax.load(workdir / "checkpoints" / str(STEPS))
+
+
+def measured(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    values = [json.loads(line) for line in lines]
+    for line in values:
+        line.pop("tokens_per_second", None)
+    # An interruption cuts the window of a training line, but no validation.
+    return [line for line in values if line["split"] == "validation"]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("unbroken")
+    finish(workdir)
+    return workdir
+
+
+def test_a_run_leaves_everything_that_was_promised(unbroken):
+    result = json.loads((unbroken / "result.json").read_text())
+    assert result["task"] == "translate"
+    assert result["n"] == 40
+    assert result["step"] == STEPS
+    assert set(result["metrics"]) == {
+        "bleu",
+        "chrf",
+        "exact_match",
+        "exact_match_by_category",
+    }
+    assert result["seconds"] > 0
+    assert result["signature"].startswith("nrefs:1")
+    assert len(result["data_sha256"]["train"]) == 64
+    assert (unbroken / "attention.png").read_bytes().startswith(b"\x89PNG")
+    assert (unbroken / "tokenizer.model").exists()
+    assert [line["step"] for line in measured(unbroken)] == [20, 40, 60]
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGKILL, -signal.SIGKILL),
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+    ],
+)
+def test_a_stopped_run_goes_on_to_the_same_end(unbroken, tmp_path, number, status):
+    workdir = tmp_path / "run"
+    process = subprocess.Popen(
+        command(workdir),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    checkpoint = workdir / "checkpoints" / "20"
+    while not checkpoint.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == status, errors
+    assert "Traceback" not in errors
+    assert not (workdir / "result.json").exists()
+    assert "goes on from step" in finish(workdir).stdout
+    assert measured(workdir) == measured(unbroken)
+    ours, theirs = jax.tree.leaves(arrays(workdir)), jax.tree.leaves(arrays(unbroken))
+    for mine, yours in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(mine, yours)
+
+
+def test_a_finished_run_prints_its_result_again(unbroken, capsys):
+    train.main([*TRANSFORMER, "--workdir", str(unbroken)])
+    assert "is finished" in capsys.readouterr().out
+
+
+def test_another_config_is_refused_and_nothing_overwritten(
+    unbroken, capsys, monkeypatch
+):
+    before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")}
+    arguments = [*TRANSFORMER, "--seed", "7", "--workdir", unbroken]
+    line = refused(capsys, monkeypatch, train, *arguments)
+    assert "seed is 0 there and 7 here" in line
+    assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
+
+
+def test_translate_keeps_order_and_lines(unbroken, tmp_path, capsys, monkeypatch):
+    sentences = ["May 3, 2021", "", "3:45 PM", "10 kilometers and 5 grams"]
+    path = tmp_path / "input.txt"
+    path.write_text("\n".join(sentences) + "\n")
+    options = ["--model", str(unbroken), "--beam-size", "2"]
+    translate.main([*options, "--input", str(path)])
+    from_file = capsys.readouterr().out
+    assert from_file.count("\n") == 4
+    assert from_file.split("\n")[1] == ""
+    translate.main([*options, *sentences])
+    assert capsys.readouterr().out == from_file
+    piped = subprocess.run(
+        [sys.executable, "-m", "experiments.translate.translate", *options],
+        cwd=ROOT,
+        input=path.read_bytes(),
+        capture_output=True,
+        check=True,
+    )
+    assert len(piped.stdout.decode().splitlines()) == 4
+    translate.main([*options, "--n-best", "2", "--scores", "3:45 PM"])
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows] == ["1", "2"]
+    assert float(rows[0][1]) >= float(rows[1][1])
+
+
+def test_evaluate_repeats_the_result_and_scores_files(unbroken, tmp_path, capsys):
+    evaluate.main(["--model", str(unbroken), "--beam-size", "1"])
+    line = json.loads(capsys.readouterr().out)
+    result = json.loads((unbroken / "result.json").read_text())
+    assert line["n"] == 40
+    assert line["chrf"] == pytest.approx(result["metrics"]["chrf"], abs=0.5)
+    source, reference = tmp_path / "a.en", tmp_path / "a.ko"
+    source.write_text("3:45 PM\n")
+    reference.write_text("오후 3:45\n")
+    output = tmp_path / "out.ko"
+    files = ["--source", source, "--reference", reference, "--output", output]
+    evaluate.main(["--model", str(unbroken), *map(str, files)])
+    assert json.loads(capsys.readouterr().out)["n"] == 1
+    assert output.read_text().count("\n") == 1
+
+
+def test_plot_draws_a_given_pair(unbroken, tmp_path, capsys):
+    picture = tmp_path / "map.svg"
+    model = ["--model", str(unbroken), "--output", str(picture)]
+    plot.main(["3:45 PM", "오후 3:45", *model])
+    assert "<svg" in picture.read_text()
+    plot.main(["3:45 PM", *model, "--layer", "1"])
+    assert str(picture) in capsys.readouterr().out
+
+
+def test_plot_refuses_a_layer_that_is_not_there(unbroken, capsys, monkeypatch):
+    arguments = ["3:45 PM", "오후", "--model", unbroken, "--layer", "9"]
+    assert "layer 9" in refused(capsys, monkeypatch, plot, *arguments)
+
+
+@pytest.mark.parametrize("preset", ["phrases-rnn", "phrases-bahdanau"])
+def test_the_recurrent_presets_train_too(preset, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    extra = ["--model.attention-dim=16"] if preset == "phrases-bahdanau" else []
+    train.main(
+        [preset, *TINY, *extra, "--training.num-steps=20", "--workdir", str(workdir)]
+    )
+    assert (workdir / "result.json").exists()
+    has_attention = preset == "phrases-bahdanau"
+    assert (workdir / "attention.png").exists() == has_attention
+
+
+def test_pmap_trains_as_jit_does(tmp_path):
+    losses = []
+    for driver in ("jit", "pmap"):
+        workdir = tmp_path / driver
+        options = ["--training.num-steps=20", f"--training.driver={driver}"]
+        train.main([*TRANSFORMER, *options, "--workdir", str(workdir)])
+        losses.append(measured(workdir)[-1]["loss_nats_per_token"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A folder of aligned text, as --data.folder expects it."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for split, count in (("train", 200), ("val", 20), ("test", 20)):
+        for language, words in (("de", "eins zwei drei"), ("en", "one two three")):
+            lines = [f"{words} {number}" for number in range(count)]
+            (folder / f"{split}.{language}").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def from_files(folder, workdir, *extra):
+    small = [option for option in TRANSFORMER if not option.startswith("--data")]
+    return ["files", *small, f"--data.folder={folder}", f"--workdir={workdir}", *extra]
+
+
+def test_own_files_train_compressed_or_not(corpus, tmp_path):
+    path = corpus / "train.en"
+    (corpus / "train.en.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    workdir = tmp_path / "run"
+    train.main(from_files(corpus, workdir, "--training.num-steps=20"))
+    assert json.loads((workdir / "result.json").read_text())["n"] == 20
+
+
+def break_lengths(corpus):
+    with (corpus / "train.en").open("a") as file:
+        file.write("one more\n")
+
+
+def break_encoding(corpus):
+    lines = (corpus / "train.en").read_bytes().split(b"\n")
+    lines[6] = b"caf\xe9"
+    (corpus / "train.en").write_bytes(b"\n".join(lines))
+
+
+def break_line(corpus):
+    lines = (corpus / "val.de").read_text().split("\n")
+    lines[2] = "  "
+    (corpus / "val.de").write_text("\n".join(lines))
+
+
+def break_all(corpus):
+    (corpus / "train.de").write_text("")
+
+
+def break_limit(corpus):
+    lines = (corpus / "train.de").read_text().split("\n")
+    lines[4] = "eins " * 300
+    (corpus / "train.de").write_text("\n".join(lines))
+
+
+def remove_file(corpus):
+    (corpus / "test.en").unlink()
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (break_lengths, "train.en has 201"),
+        (break_encoding, "train.en, line 7: no valid UTF-8"),
+        (break_line, "val.de, line 3: empty"),
+        (break_all, "train.de: the file is empty"),
+        (break_limit, "train.de, line 5: "),
+        (remove_file, "test.en: no such file"),
+    ],
+)
+def test_bad_text_is_named_by_file_and_line(
+    corpus, tmp_path, capsys, monkeypatch, fault, message
+):
+    fault(corpus)
+    arguments = from_files(corpus, tmp_path / "run")
+    assert message in refused(capsys, monkeypatch, train, *arguments)
+
+
+def test_an_unknown_locale_is_refused_by_name(tmp_path, capsys, monkeypatch):
+    workdir = tmp_path / "run"
+    arguments = [*TRANSFORMER, "--data.target-locale=xx", "--workdir", workdir]
+    assert "'xx'" in refused(capsys, monkeypatch, train, *arguments)
+    assert not workdir.exists(), "a refused config leaves no folder behind"
+
+
+def test_an_unknown_option_is_refused(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        train.main(["--model.num-layer", "2"])
+    assert exit_.value.code == 2
+    assert "num-layers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "translate", "plot"])
+def test_help_answers_within_a_second_and_without_jax(name):
+    module = f"experiments.translate.{name}"
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", module, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds = time.monotonic() - started
+    assert "usage" in done.stdout
+    assert not any(line.endswith((" jax", " flax")) for line in done.stderr.split("\n"))
+    assert seconds < 5, "a slow machine may take longer than the second promised"
+
+
+def test_a_translator_without_a_run_is_refused(tmp_path, capsys, monkeypatch):
+    for module in (translate, evaluate):
+        line = refused(capsys, monkeypatch, module, "--model", tmp_path / "none")
+        assert "no config.json" in line
+
+
+def test_every_preset_goes_to_json_and_knows_its_name():
+    from experiments.translate.config import data_from_json, name_of
+
+    for name, (_, config) in PRESETS.items():
+        values = json.loads(json.dumps(config.to_json(), default=str))
+        assert data_from_json(values["data"]) == config.data
+        assert name_of(dataclasses.replace(config, seed=3)) == name
+        assert zoo.catalogue.config_from_json(values["model"]) == config.model
+    assert isinstance(PRESETS["multi30k"][1].data, FilesData)
