@@ -2,6 +2,7 @@
 
 import difflib
 import fnmatch
+import functools
 import importlib
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -92,8 +93,12 @@ def create_model(name: str, **overrides: Any) -> "Seq2Seq":
     return build(model_config(name, **overrides))
 
 
+@functools.cache
 def build(config: ModelConfig) -> "Seq2Seq":
-    """Returns the module that a configuration describes."""
+    """Returns the module that a configuration describes.
+
+    Equal configurations give the same object, and so share what jax has compiled.
+    """
     return importlib.import_module(_FILES[_family(config)]).build(config)
 
 

@@ -17,7 +17,8 @@ class TokenLoss(NamedTuple):
 
     Attributes:
         smoothed: what training minimises.
-        plain: the negative log-likelihood, without smoothing.
+        plain: the negative log-likelihood, without smoothing; to report, so it has no
+            gradient (without smoothing it equals `smoothed`).
         count: the number of tokens.
     """
 
@@ -54,7 +55,8 @@ def label_smoothed_cross_entropy(
     def total(values):
         return jnp.sum(jnp.where(valid, values, 0.0))
 
-    return TokenLoss(total(smoothed), total(plain), valid.sum().astype(jnp.float32))
+    count = valid.sum().astype(jnp.float32)
+    return TokenLoss(total(smoothed), jax.lax.stop_gradient(total(plain)), count)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))

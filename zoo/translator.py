@@ -149,10 +149,14 @@ class Translator:
     def attention(self, source: str, target: str) -> AttentionMaps:
         """Returns where every attention of the model looks, given both sentences.
 
+        A target that is longer than the model can write is cut.
+
         Raises:
-            InputError: a sentence is empty or too long.
+            InputError: a sentence is empty, or the source is too long.
         """
-        source_ids, target_ids = self._encode([source, target])
+        (source_ids,) = self._encode([source])
+        (target_ids,) = self.tokenizer.encode([target])
+        target_ids = [*target_ids, self.tokenizer.eos_id][: self.max_length]
         if len(source_ids) == 1 or len(target_ids) == 1:
             raise InputError("attention needs a source and a target that are not empty")
         inputs = [self.tokenizer.start_id, *target_ids[:-1]]
@@ -170,7 +174,7 @@ class Translator:
         return AttentionMaps(
             weights,
             [*self.tokenizer.pieces(source), "</s>"],
-            [*self.tokenizer.pieces(target), "</s>"],
+            [*self.tokenizer.pieces(target), "</s>"][: self.max_length],
         )
 
     def _encode(self, sentences):

@@ -53,8 +53,8 @@ def translate(arguments: Arguments) -> None:
     """Prints the translations in the order of the sentences."""
     import zoo
 
-    sentences = list(_sentences(arguments))
     translator = zoo.load(arguments.model)
+    sentences = list(_sentences(arguments))
     found = translator.translate(
         sentences,
         beam_size=arguments.beam_size,

@@ -159,9 +159,8 @@ def test_a_decoder_block_is_torch_with_the_same_weights(torch, residual):
 
 
 @every_residual
-@pytest.mark.parametrize("num_hypotheses", [1, 3])
-def test_token_by_token_is_all_at_once_under_the_causal_mask(residual, num_hypotheses):
-    length, spare = 4, 2
+def test_token_by_token_is_all_at_once_under_the_causal_mask(residual):
+    num_hypotheses, length, spare = 3, 4, 2
     block = make(DecoderBlock, residual)
     inputs = draw(2, num_hypotheses, length, MODEL_DIM)
     encoded, memory_mask = draw(2, 5, MODEL_DIM, seed=1), padding_mask(VALID)
@@ -222,21 +221,23 @@ def test_dropout_takes_every_sublayer_before_it_is_added(block):
     block = make(block, pre_norm, dropout_rate=0.99998)
     inputs, encoded = draw(2, 4, MODEL_DIM), draw(2, 5, MODEL_DIM, seed=1)
 
-    def apply(block, inputs, encoded, deterministic):
+    def apply(block, inputs, encoded, deterministic=True):
         arguments = (None,)
         if isinstance(block, DecoderBlock):
             arguments = (block.memory(encoded), None, None)
         return block(inputs, *arguments, deterministic=deterministic)
 
-    variables = parameters(
-        block, inputs, encoded, method=partial(apply, deterministic=True)
-    )
-    rngs = {"dropout": jax.random.key(0)}
-    dropped = block.apply(
-        variables, inputs, encoded, deterministic=False, method=apply, rngs=rngs
-    )
+    @jax.jit
+    def outputs(variables, key):
+        rngs, arguments = {"dropout": key}, (variables, inputs, encoded)
+        return (
+            block.apply(*arguments, method=apply),
+            block.apply(*arguments, deterministic=False, method=apply, rngs=rngs),
+        )
+
+    variables = parameters(block, inputs, encoded, method=apply)
+    plain, dropped = outputs(variables, jax.random.key(0))
     np.testing.assert_array_equal(dropped, inputs)
-    plain = block.apply(variables, inputs, encoded, deterministic=True, method=apply)
     assert np.abs(plain - inputs).max() > 1e-2
 
 
@@ -248,8 +249,7 @@ def test_parts_are_passed_in_not_switched_on():
         residual=lambda inputs, sublayer, norm: inputs,
     )
     inputs = draw(2, 5, MODEL_DIM)
-    variables = block.init(jax.random.key(0), inputs)
+    variables = parameters(block, inputs)
     np.testing.assert_array_equal(block.apply(variables, inputs), inputs)
-    block = block.clone(residual=pre_norm)
-    variables = block.init(jax.random.key(0), inputs)
+    variables = parameters(block.clone(residual=pre_norm), inputs)
     assert set(variables["params"]["mlp_norm"]) == {"scale"}

@@ -50,8 +50,10 @@ def attention_weights(
         mask: True where a query may look at a key. None allows every pair.
     """
     query = query / jnp.sqrt(query.shape[-1]).astype(query.dtype)
-    scores = jnp.einsum("BQHE,BKHE->BHQK", query, key)
-    return masked_softmax(scores, mask)
+    scores = jnp.einsum(
+        "BQHE,BKHE->BHQK", query, key, preferred_element_type=jnp.float32
+    )
+    return masked_softmax(scores, mask).astype(query.dtype)
 
 
 def weighted_sum(

@@ -15,16 +15,16 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 
 def dropout(
-    key: PRNGKeyArray, inputs: Float[Array, "*axes"], rate: float
-) -> Float[Array, "*axes"]:
+    key: PRNGKeyArray, inputs: Float[Array, "*axes D"], rate: float
+) -> Float[Array, "*axes D"]:
     """Zeroes a fraction of the elements and scales the others to keep the mean.
 
     Args:
         rate: probability that an element is zeroed, in [0, 1).
     """
-    threshold = round((1.0 - rate) * 65536)
-    if not 0 < threshold <= 65536:
+    if not 0.0 <= rate < 1.0:
         raise ValueError(f"dropout rate {rate} is not in [0, 1)")
+    threshold = max(1, round((1.0 - rate) * 65536))
     *leading, last = inputs.shape
     words = jax.random.bits(key, (*leading, (last + 1) // 2), jnp.uint32)
     halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(*leading, -1)
@@ -39,8 +39,8 @@ class Dropout(nn.Module):
     rate: float
 
     def __call__(
-        self, inputs: Float[Array, "*axes"], *, deterministic: bool
-    ) -> Float[Array, "*axes"]:
+        self, inputs: Float[Array, "*axes D"], *, deterministic: bool
+    ) -> Float[Array, "*axes D"]:
         """Returns the inputs with a fraction `rate` of the elements zeroed."""
         if deterministic or self.rate == 0.0:
             return inputs

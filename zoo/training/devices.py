@@ -1,18 +1,12 @@
 """Drivers: what runs the one pure step on the devices of a machine.
 
-Both drivers have four methods, and both take the step that one device would take:
-
-    place(state)    spreads a state over the devices
-    split(batch)    gives every device its rows of a batch
-    step(state, batch) -> (state, metrics), consuming the state it is given
-    gather(state)   returns one copy of the state, to save or to evaluate
-
-`Jitted` is the default: one program over a mesh whose only axis is the data, in which
-XLA adds up what the shards have. `Pmapped` runs one program a device and adds up by
-name, as TPU code was written for years; it stays because such code is still about.
+All drivers take the step that one device would take. `Jitted` is the default: one
+program over a mesh whose only axis is the data, in which XLA adds up what the shards
+have. `Pmapped` runs one program a device and adds up by name, as TPU code was written
+for years; it stays because such code is still about.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -21,6 +15,27 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from zoo.training.step import Batch, Step, TrainState
 
 AXIS = "data"
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """What the training loop asks of whatever runs its steps."""
+
+    def place(self, state: TrainState) -> TrainState:
+        """Spreads one copy of a state over the devices."""
+        ...
+
+    def split(self, batch: dict[str, np.ndarray]) -> Batch:
+        """Gives every device its rows of a batch."""
+        ...
+
+    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
+        """Takes one update, consuming the state; returns the next and metrics."""
+        ...
+
+    def gather(self, state: TrainState) -> TrainState:
+        """Returns one copy of the state, to save or to evaluate."""
+        ...
 
 
 class Jitted:
@@ -42,7 +57,8 @@ class Jitted:
 
     def place(self, state: TrainState) -> TrainState:
         """Copies the state to every device."""
-        return jax.device_put(state, self._whole)
+        # A copy, because the first step consumes it, and the caller keeps the original.
+        return jax.device_put(jax.tree.map(np.array, state), self._whole)
 
     def split(self, batch: dict[str, np.ndarray]) -> Batch:
         """Gives each device its rows; their number is a multiple of the devices'."""
@@ -101,9 +117,6 @@ class Pmapped:
     def gather(self, state: TrainState) -> TrainState:
         """Returns the first device's copy."""
         return jax.tree.map(lambda leaf: leaf.addressable_shards[0].data[0], state)
-
-
-Driver = Jitted | Pmapped
 
 
 def make_driver(

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from zoo.losses import TokenLoss
 
@@ -25,10 +25,11 @@ class TrainState(struct.PyTreeNode):
     """All that an update changes.
 
     Attributes:
-        step: updates done.
+        step: updates done, an int32 scalar; under `pmap` it has an axis of devices as
+            every leaf has.
     """
 
-    step: Int[Array, ""]
+    step: Any
     params: Params
     opt_state: optax.OptState
 

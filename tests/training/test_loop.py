@@ -1,0 +1,117 @@
+"""The loop: what happens when, with a model of one number."""
+
+import math
+import os
+import signal
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zoo.training.loop import Observer, Schedule, fit
+from zoo.training.step import TrainState
+
+
+class Counting:
+    """A driver whose update adds one to the only parameter."""
+
+    def place(self, state):
+        return state
+
+    def split(self, batch):
+        return batch
+
+    def step(self, state, batch):
+        if batch.get("interrupt"):
+            os.kill(os.getpid(), batch["interrupt"])
+        new = TrainState(state.step + 1, state.params + 1.0, ())
+        values = {"loss": batch["loss"], "tokens": batch["tokens"], "grad_norm": 2.0}
+        return new, {name: np.float32(value) for name, value in values.items()}
+
+    def gather(self, state):
+        return state
+
+
+class Log:
+    """Remembers everything that the loop tells and saves."""
+
+    def __init__(self):
+        self.trained, self.validated, self.saved = [], [], []
+
+    def train(self, step, values):
+        self.trained.append((step, values))
+
+    def validation(self, step, values):
+        self.validated.append((step, values["loss"]))
+
+    def save(self, step, state, loss):
+        self.saved.append((step, float(state.params), loss))
+
+
+def go(batches, schedule, first_step=0):
+    log = Log()
+    assert isinstance(log, Observer)
+    state = TrainState(jnp.array(first_step), jnp.array(float(first_step)), ())
+    try:
+        fit(
+            Counting(),
+            state,
+            batches,
+            schedule,
+            evaluate=lambda state: {"loss": 1.0 / float(state.params)},
+            save=log.save,
+            observer=log,
+        )
+    except SystemExit as exit_:
+        return log, exit_.code
+    return log, 0
+
+
+def batch(loss=1.0, tokens=10, interrupt=None):
+    return {"loss": loss, "tokens": tokens, "interrupt": interrupt}
+
+
+def test_evaluations_and_checkpoints_come_at_their_interval_and_at_the_end():
+    log, code = go([batch()] * 20, Schedule(10, 2, 4))
+    assert code == 0
+    assert [step for step, _ in log.trained] == [2, 4, 6, 8, 10]
+    assert [step for step, _ in log.validated] == [4, 8, 10]
+    assert log.saved == [(4, 4.0, 1 / 4), (8, 8.0, 1 / 8), (10, 10.0, 1 / 10)]
+
+
+def test_a_resumed_run_keeps_the_calendar_of_the_whole_one():
+    log, _ = go([batch()] * 20, Schedule(10, 2, 4), first_step=5)
+    assert [step for step, _ in log.trained] == [6, 8, 10]
+    assert [step for step, _ in log.validated] == [8, 10]
+
+
+def test_the_loss_of_a_window_is_a_mean_over_tokens():
+    batches = [batch(loss=1.0, tokens=30), batch(loss=4.0, tokens=10)]
+    log, _ = go(batches, Schedule(2, 2, 2))
+    # (30·1 + 10·4) / 40
+    assert log.trained[0][1]["loss"] == pytest.approx(1.75)
+    assert log.trained[0][1]["grad_norm"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_a_signal_ends_the_run_after_the_update_and_a_checkpoint(number, status):
+    batches = [batch(), batch(), batch(interrupt=number), batch()]
+    before = signal.getsignal(number)
+    log, code = go(batches, Schedule(10, 5, 5))
+    assert code == status
+    assert log.saved == [(3, 3.0, math.inf)]
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_at_an_evaluation_saves_once():
+    log, code = go([batch(), batch(interrupt=signal.SIGINT)], Schedule(10, 2, 2))
+    assert code == 130
+    assert log.saved == [(2, 2.0, 1 / 2)]
+
+
+def test_a_signal_at_the_last_update_is_a_complete_run():
+    log, code = go([batch(), batch(interrupt=signal.SIGTERM)], Schedule(2, 2, 2))
+    assert code == 0
+    assert log.saved == [(2, 2.0, 1 / 2)]

@@ -1,0 +1,50 @@
+"""Schedules by hand, and what decays."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import pytest
+
+from zoo.errors import InputError
+from zoo.training.config import OptimizerConfig
+from zoo.training.optimizers import make_optimizer, schedule
+
+
+def test_inverse_square_root_by_hand():
+    rate = schedule(OptimizerConfig(learning_rate=0.1, warmup_steps=4), 100)
+    # Rises by a quarter an update; at update 16 it is √(4/16) of the peak.
+    assert [float(rate(step)) for step in (0, 1, 3)] == pytest.approx(
+        [0.025, 0.05, 0.1]
+    )
+    assert float(rate(15)) == pytest.approx(0.05)
+
+
+def test_cosine_by_hand():
+    config = OptimizerConfig(learning_rate=0.1, schedule="cosine", warmup_steps=10)
+    rate = schedule(config, 110)
+    assert float(rate(5)) == pytest.approx(0.05)
+    assert float(rate(10)) == pytest.approx(0.1)
+    assert float(rate(60)) == pytest.approx(0.05)
+    assert float(rate(110)) == pytest.approx(0.0, abs=1e-8)
+
+
+def test_a_warm_up_longer_than_the_run_is_refused():
+    with pytest.raises(InputError, match=r"100 warm-up updates .* 50"):
+        make_optimizer(OptimizerConfig(warmup_steps=100), 50)
+
+
+def test_a_large_gradient_is_clipped_and_only_matrices_decay():
+    config = OptimizerConfig(learning_rate=1.0, warmup_steps=1, clip_norm=1.0)
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    zero = {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}
+    for decay, expected in ((0.0, 0.0), (0.1, -0.1)):
+        optimizer = make_optimizer(dataclasses.replace(config, weight_decay=decay), 10)
+        updates, _ = optimizer.update(zero, optimizer.init(params), params)
+        assert updates["kernel"][0, 0] == pytest.approx(expected)
+        assert updates["bias"][0] == 0.0
+    huge = {"kernel": jnp.full((2, 2), 1e6), "bias": jnp.zeros(2)}
+    optimizer = make_optimizer(config, 10)
+    _, state = optimizer.update(huge, optimizer.init(params), params)
+    momentum = state[1][0].mu["kernel"]
+    # Clipped to norm 1, each of the four entries is 1/2, and 1 - 0.9 of it is kept.
+    assert momentum[0, 0] == pytest.approx(0.05)
