@@ -137,7 +137,7 @@ _PHRASES = Config(
     ),
     optimizer=OptimizerConfig(learning_rate=3e-3, schedule="cosine", warmup_steps=100),
     training=TrainingConfig(
-        num_steps=1_200,
+        num_steps=1_100,
         tokens_per_batch=2_048,
         num_buckets=2,
         label_smoothing=0.0,
