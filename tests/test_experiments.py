@@ -321,6 +321,28 @@ def test_an_unknown_locale_is_refused_by_name(tmp_path, capsys, monkeypatch):
     assert not workdir.exists(), "a refused config leaves no folder behind"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["phrase"], "did you mean phrases"),
+        (["--model.num-heads=3"], "model_dim 128 is not a multiple"),
+        (["--model.dropout-rate=1"], "dropout_rate is 1.0"),
+        (["--training.num-steps=0"], "num_steps is 0"),
+        (["--training.num-steps=9"], "warm-up"),
+        (["--optimizer.learning-rate=-1"], "learning_rate is -1.0"),
+        (["--decoding.beam-size=0"], "beam_size is 0"),
+        (["--data.num-test=0"], "cannot make 0 phrases"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_before_anything_is_written(
+    tmp_path, capsys, monkeypatch, arguments, message
+):
+    workdir = tmp_path / "run"
+    arguments = [*arguments, "--workdir", workdir]
+    assert message in refused(capsys, monkeypatch, train, *arguments)
+    assert not workdir.exists()
+
+
 def test_an_unknown_option_is_refused(capsys):
     with pytest.raises(SystemExit) as exit_:
         train.main(["--model.num-layer", "2"])

@@ -1,13 +1,12 @@
 """The models by name: a plain table, and three functions to use it."""
 
-import difflib
 import fnmatch
 import functools
 import importlib
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import InputError
+from zoo.errors import InputError, unknown
 from zoo.models.configs import FAMILIES, PRESETS, ModelConfig
 
 if TYPE_CHECKING:
@@ -64,12 +63,12 @@ def model_config(name: str, **overrides: Any) -> ModelConfig:
         InputError: the name or a field is unknown, or a value has the wrong type.
     """
     if name not in PRESETS:
-        raise InputError(_unknown("model", name, list(PRESETS)))
+        raise unknown("model", name, PRESETS)
     config = PRESETS[name]
     types = {field.name: type(getattr(config, field.name)) for field in fields(config)}
     for field, value in overrides.items():
         if field not in types:
-            raise InputError(_unknown(f"field of {name}", field, list(types)))
+            raise unknown(f"field of {name}", field, types)
         accepted = (int, float) if types[field] is float else types[field]
         if not isinstance(value, accepted) or isinstance(value, bool) != (
             types[field] is bool
@@ -116,11 +115,11 @@ def config_from_json(values: dict[str, Any]) -> ModelConfig:
     values = dict(values)
     family = values.pop("family", None)
     if family not in FAMILIES:
-        raise InputError(_unknown("family of models", str(family), list(FAMILIES)))
+        raise unknown("family of models", str(family), FAMILIES)
     known = [field.name for field in fields(FAMILIES[family])]
     for name in values:
         if name not in known:
-            raise InputError(_unknown(f"field of {family}", name, known))
+            raise unknown(f"field of {family}", name, known)
     return FAMILIES[family](**values)
 
 
@@ -143,8 +142,3 @@ def describe(name: str) -> Description:
     )
     num_params = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     return Description(name, _PAPERS[name], asdict(config), num_params)
-
-
-def _unknown(what: str, given: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(given, known, n=3, cutoff=0.4) or known
-    return f"unknown {what}: {given!r}; did you mean {', '.join(sorted(near))}?"

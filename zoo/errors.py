@@ -1,9 +1,44 @@
-"""The one exception for what a user can cause and can mend."""
+"""The one exception for what a user can cause and mend, and the commonest checks."""
+
+import difflib
+from collections.abc import Collection
+from typing import Any
 
 
-class InputError(ValueError):
+class InputError(Exception):
     """Says in one line what is wrong with a file, a line or a value, and the remedy.
 
     The commands under `experiments/` print the message and exit with status 2;
-    any other exception is a defect of ours and keeps its traceback.
+    any other exception is a defect of ours and keeps its traceback. No ValueError,
+    because parsers of command lines catch those and wrap the message.
     """
+
+
+def unknown(what: str, given: str, known: Collection[str]) -> InputError:
+    """Returns the error for a name that is none of the known ones; names the nearest.
+
+    >>> unknown("model", "transformer-tinny", ["rnn-gru", "transformer-tiny"])
+    InputError("unknown model: 'transformer-tinny'; did you mean transformer-tiny?")
+    """
+    near = difflib.get_close_matches(given, known, n=3, cutoff=0.4) or known
+    return InputError(
+        f"unknown {what}: {given!r}; did you mean {', '.join(sorted(near))}?"
+    )
+
+
+def require_positive(config: Any, *names: str) -> None:
+    """Raises InputError unless the named fields of a config are 1 or more."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise InputError(
+                f"{name} is {getattr(config, name)}, but must be at least 1"
+            )
+
+
+def require_rate(config: Any, *names: str) -> None:
+    """Raises InputError unless the named fields of a config lie in [0, 1)."""
+    for name in names:
+        if not 0.0 <= getattr(config, name) < 1.0:
+            raise InputError(
+                f"{name} is {getattr(config, name)}, but must be at least 0 and below 1"
+            )

@@ -26,6 +26,7 @@ from zoo.training.records import read_json
 
 SHORTEST = 16
 ROWS = (1, 8, 64)
+WIDEST = 64
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Translator:
         Raises:
             InputError: a sentence is too long, or a number is out of its range.
         """
-        _check_range("beam_size", beam_size, 1, 64)
+        _check_range("beam_size", beam_size, 1, WIDEST)
         _check_range("num_best", num_best, 1, beam_size)
         if max_length is not None:
             _check_range("max_length", max_length, 1, self.max_length)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zoo.catalogue import config_to_json, model_config
+from zoo.errors import require_positive, require_rate
 from zoo.models.configs import AttentionRNNConfig, RNNConfig, TransformerConfig
 from zoo.training.config import OptimizerConfig
 
@@ -92,6 +93,12 @@ class TrainingConfig:
     evaluation_interval: int = 250
     driver: Literal["jit", "pmap"] = "jit"
 
+    def __post_init__(self):
+        require_positive(
+            self, "num_steps", "tokens_per_batch", "num_buckets", "evaluation_interval"
+        )
+        require_rate(self, "label_smoothing")
+
 
 @dataclass(frozen=True)
 class DecodingConfig:
@@ -104,6 +111,9 @@ class DecodingConfig:
 
     beam_size: int = 1
     length_penalty: float = 1.0
+
+    def __post_init__(self):
+        require_positive(self, "beam_size")
 
 
 @dataclass(frozen=True)

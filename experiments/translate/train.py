@@ -16,6 +16,7 @@ import tyro
 
 from experiments.command import run
 from experiments.translate.config import DEFAULT_PRESET, PRESETS, Config
+from zoo.errors import unknown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +28,10 @@ WATCHED = 200  # validation sentences that are translated at each evaluation
 
 def main(arguments: list[str]) -> None:
     """Trains as the command line says."""
-    if not arguments or arguments[0] not in (*PRESETS, "-h", "--help"):
+    first = arguments[0] if arguments else ""
+    if first and not first.startswith("-") and first not in PRESETS:
+        raise unknown("preset", first, PRESETS)
+    if first not in (*PRESETS, "-h", "--help"):
         arguments = [DEFAULT_PRESET, *arguments]
     config = tyro.extras.overridable_config_cli(
         PRESETS,

@@ -8,6 +8,8 @@ with its parts.
 from dataclasses import dataclass
 from typing import Literal
 
+from zoo.errors import InputError, require_positive, require_rate
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -29,6 +31,16 @@ class TransformerConfig:
     pad_id: int = 0
     start_id: int = 1
     eos_id: int = 2
+
+    def __post_init__(self):
+        sizes = ("vocab_size", "num_layers", "model_dim", "mlp_dim", "num_heads")
+        require_positive(self, *sizes)
+        require_rate(self, "dropout_rate", "attention_dropout_rate")
+        if self.model_dim % (2 * self.num_heads):
+            raise InputError(
+                f"model_dim {self.model_dim} is not a multiple of twice num_heads "
+                f"{self.num_heads}"
+            )
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,10 @@ class RNNConfig:
     start_id: int = 1
     eos_id: int = 2
 
+    def __post_init__(self):
+        require_positive(self, "vocab_size", "num_layers", "model_dim")
+        require_rate(self, "dropout_rate")
+
 
 @dataclass(frozen=True)
 class AttentionRNNConfig:
@@ -72,6 +88,10 @@ class AttentionRNNConfig:
     pad_id: int = 0
     start_id: int = 1
     eos_id: int = 2
+
+    def __post_init__(self):
+        require_positive(self, "vocab_size", "model_dim", "attention_dim")
+        require_rate(self, "dropout_rate")
 
 
 ModelConfig = TransformerConfig | RNNConfig | AttentionRNNConfig

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from zoo.errors import InputError, require_rate
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -26,3 +28,16 @@ class OptimizerConfig:
     epsilon: float = 1e-8
     weight_decay: float = 0.0
     clip_norm: float = 1.0
+
+    def __post_init__(self):
+        require_rate(self, "beta1", "beta2")
+        for name in ("learning_rate", "epsilon", "clip_norm"):
+            if getattr(self, name) <= 0:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, but must be above 0"
+                )
+        for name in ("warmup_steps", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, but must not be negative"
+                )
