@@ -248,7 +248,7 @@ def _test(
     translations = translate_all(translator, text.source, config.decoding)
     scores = score(text, translations, lowercase=config.data.lowercase)
     picture = config.workdir / "attention.png"
-    shown = max(range(min(len(text), WATCHED)), key=lambda n: len(text.source[n]))
+    shown = max(range(min(len(text), WATCHED)), key=lambda n: len(text.target[n]))
     drawn = draw(translator, text.source[shown], translations[shown], picture)
     metrics = asdict(scores)
     signature = metrics.pop("signature")
