@@ -52,7 +52,7 @@ def train(config: Config) -> dict[str, Any]:
 
     from experiments.translate.corpus import prepare
     from zoo.training.optimizers import make_optimizer
-    from zoo.training.records import open_run, read_json
+    from zoo.training.records import environment, open_run, read_json
 
     console = Console()
     started = time.monotonic()
@@ -73,8 +73,9 @@ def train(config: Config) -> dict[str, Any]:
     optimizer = make_optimizer(config.optimizer, config.training.num_steps)
     open_run(config.workdir, config.to_json())
     corpora.tokenizer.save(config.workdir / "tokenizer.model")
+    made_by = environment()  # now: the code may change while the run goes on
     fitted = _fit(config, corpora, optimizer, started, console)
-    return _test(config, corpora, console, fitted)
+    return _test(config, corpora, console, fitted, made_by)
 
 
 @dataclass(frozen=True)
@@ -234,13 +235,17 @@ class _Validation:
 
 
 def _test(
-    config: Config, corpora: "Corpora", console: "Console", fitted: Fitted
+    config: Config,
+    corpora: "Corpora",
+    console: "Console",
+    fitted: Fitted,
+    made_by: dict[str, Any],
 ) -> dict[str, Any]:
     """Translates the test set with the best checkpoint and writes what came of it."""
     from experiments.translate.config import name_of
     from experiments.translate.drawing import draw
     from experiments.translate.scoring import score, show, show_samples, translate_all
-    from zoo.training.records import environment, write_json
+    from zoo.training.records import write_json
     from zoo.translator import Translator
 
     translator = Translator.from_run(config.workdir)
@@ -267,7 +272,7 @@ def _test(
         "step": fitted.step,
         "params": fitted.params,
         "seconds": fitted.clock(),
-        **environment(),
+        **made_by,
     }
     write_json(config.workdir / "result.json", result)
     show_samples(console, text, translations)
