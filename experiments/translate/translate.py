@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +33,7 @@ class Arguments:
     """Longest translation in subwords; by default twice the source's."""
     n_best: int = 1
     """Translations of each sentence, each on a line, with a tab and the rank before."""
-    scores: bool = field(default=False)
+    scores: bool = False
     """Print the score (nats) and a tab before each translation."""
 
 
