@@ -203,7 +203,14 @@ def _hardware() -> str:
     arrays = "cpu"
     if device.platform != "cpu":
         arrays = f"{jax.device_count()} x {device.device_kind}"
-    return f"{os.cpu_count()} x {name}, {arrays}"
+    return f"{_num_cores()} x {name}, {arrays}"
+
+
+def _num_cores() -> int:
+    """Returns the cores that this process may use, not those that the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _commit() -> str | None:
