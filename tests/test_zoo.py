@@ -22,6 +22,9 @@ TINY = {
     "rnn-gru": {"model_dim": 16},
     "rnn-lstm": {"model_dim": 16},
     "rnn-bahdanau": {"model_dim": 16, "attention_dim": 12},
+    "rnn-luong-dot": {"model_dim": 16},
+    "rnn-luong-general": {"model_dim": 16},
+    "rnn-luong-concat": {"model_dim": 16},
     "transformer-tiny": {
         "model_dim": 16,
         "mlp_dim": 24,

@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 _FILES: dict[str, str] = {
     "transformer": "zoo.models.transformer",
     "rnn": "zoo.models.rnn_seq2seq",
-    "attention-rnn": "zoo.models.attention_seq2seq",
+    "bahdanau": "zoo.models.bahdanau_seq2seq",
+    "luong": "zoo.models.luong_seq2seq",
 }
 
 _PAPERS: dict[str, str] = {
     "rnn-gru": "Cho et al. 2014, arXiv:1406.1078",
     "rnn-lstm": "Sutskever et al. 2014, arXiv:1409.3215",
     "rnn-bahdanau": "Bahdanau et al. 2015, arXiv:1409.0473",
+    "rnn-luong-dot": "Luong et al. 2015, arXiv:1508.04025",
+    "rnn-luong-general": "Luong et al. 2015, arXiv:1508.04025",
+    "rnn-luong-concat": "Luong et al. 2015, arXiv:1508.04025",
     "transformer-tiny": "Vaswani et al. 2017, arXiv:1706.03762; "
     "size of Wu et al. 2021, ACL 2021.acl-long.480",
     "transformer-small": "Vaswani et al. 2017, arXiv:1706.03762",
@@ -51,7 +55,7 @@ def list_models(pattern: str = "*") -> list[str]:
     """Returns the names of the models, sorted, that match a shell-style pattern.
 
     >>> list_models("rnn-*")
-    ['rnn-bahdanau', 'rnn-gru', 'rnn-lstm']
+    ['rnn-bahdanau', 'rnn-gru', 'rnn-lstm', 'rnn-luong-concat', ...]
     """
     return sorted(fnmatch.filter(PRESETS, pattern))
 

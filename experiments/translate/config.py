@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from zoo.catalogue import config_to_json, model_config
 from zoo.errors import require_positive, require_rate
-from zoo.models.configs import AttentionRNNConfig, RNNConfig, TransformerConfig
+from zoo.models.configs import ModelConfig
 from zoo.training.config import OptimizerConfig
 
 
@@ -125,7 +125,7 @@ class Config:
         seed: of parameters, dropout, order of the data, and generated phrases.
     """
 
-    model: TransformerConfig | RNNConfig | AttentionRNNConfig
+    model: ModelConfig
     data: PhrasesData | FilesData | TsvData = field(default_factory=PhrasesData)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -218,6 +218,13 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "Multi30k, German to English, RNN with Bahdanau attention.",
         _multi30k_rnn("rnn-bahdanau"),
     ),
+    **{
+        f"multi30k-luong-{score}": (
+            f"Multi30k, German to English, RNN with Luong's {score} attention.",
+            _multi30k_rnn(f"rnn-luong-{score}"),
+        )
+        for score in ("dot", "general", "concat")
+    },
     "files": (
         "Your own aligned text files, Transformer.",
         Config(model=model_config("transformer-small"), data=FilesData()),

@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 
 from zoo.layers.attention import (
-    AdditiveAttention,
     MultiHeadAttention,
-    additive_attention,
-    additive_scores,
     attention_weights,
     masked_softmax,
     weighted_sum,
@@ -41,12 +38,6 @@ def multi_head(model_dim=12, num_heads=3, dropout_rate=0.0):
     attention = MultiHeadAttention(model_dim, num_heads, dropout_rate)
     inputs = jnp.zeros((1, 1, model_dim))
     return attention, redrawn(attention, inputs, inputs)
-
-
-def additive():
-    attention = AdditiveAttention(query_dim=3, attention_dim=6)
-    inputs = jnp.zeros((1, 1, 3)), jnp.zeros((1, 1, 4)), jnp.ones((1, 1), bool)
-    return attention, redrawn(attention, *inputs)
 
 
 def test_two_keys_by_hand():
@@ -290,106 +281,3 @@ def test_attention_of_bfloat16_is_that_of_float32_to_its_precision():
     np.testing.assert_allclose(
         weights.astype(jnp.float32), expected, rtol=4 * 2**-7, atol=0
     )
-
-
-def slow_additive(query, key, value, vector, valid):
-    """Bahdanau et al. (2015), equations 5 and 6, one pair at a time."""
-    contexts = np.zeros((*query.shape[:2], value.shape[-1]))
-    weights = np.zeros((*query.shape[:2], key.shape[1]))
-    for row, place in np.ndindex(*query.shape[:2]):
-        for position in range(key.shape[1]):
-            if valid[row, position]:
-                energy = vector @ np.tanh(query[row, place] + key[row, position])
-                weights[row, place, position] = np.exp(energy)
-        weights[row, place] /= weights[row, place].sum()
-        for position in range(key.shape[1]):
-            contexts[row, place] += weights[row, place, position] * value[row, position]
-    return contexts, weights
-
-
-def test_an_additive_score_by_hand():
-    # tanh(log 2) = (4 - 1) / (4 + 1) = 0.6 and tanh(0) = 0.
-    query = jnp.log(jnp.array([[[1.0, 2.0]]]))
-    key = jnp.log(jnp.array([[[2.0, 0.5]]]))
-    scores = additive_scores(query, key, jnp.array([10.0, 7.0]))
-    np.testing.assert_allclose(scores, [[[6.0]]], atol=1e-5)
-
-
-def test_additive_attention_is_a_slow_loop_over_tokens():
-    arrays = (
-        draw(2, 3, 6),
-        draw(2, 5, 6, seed=1),
-        draw(2, 5, 4, seed=2),
-        draw(6, seed=3),
-    )
-    contexts, weights = additive_attention(*arrays, VALID)
-    expected = slow_additive(*map(np.float64, arrays), np.asarray(VALID))
-    np.testing.assert_allclose(contexts, expected[0], atol=1e-5)
-    np.testing.assert_allclose(weights, expected[1], atol=1e-5)
-    np.testing.assert_allclose(weights.sum(axis=-1), 1.0, atol=1e-5)
-    np.testing.assert_array_equal(weights[0, :, 3:], 0.0)
-
-
-def test_additive_attention_to_padding_alone_is_zero_with_finite_gradients():
-    @jax.jit
-    def contexts(query, key, value, vector):
-        valid = jnp.array([[False] * 5, [True] * 5])
-        return additive_attention(query, key, value, vector, valid)[0]
-
-    arrays = (
-        draw(2, 3, 6),
-        draw(2, 5, 6, seed=1),
-        draw(2, 5, 4, seed=2),
-        draw(6, seed=3),
-    )
-    outputs, pullback = jax.vjp(contexts, *arrays)
-    np.testing.assert_array_equal(outputs[0], 0.0)
-    for gradient in pullback(jnp.ones_like(outputs)):
-        assert np.isfinite(gradient).all()
-
-
-def test_the_additive_module_joins_the_context_and_the_query():
-    attention, variables = additive()
-    query, value = draw(2, 3, 3), draw(2, 5, 4, seed=1)
-    outputs, weights = jax.jit(attention.apply)(variables, query, value, VALID)
-    params = jax.tree.map(np.float64, variables["params"])
-    keys = np.float64(value) @ params["key"]["kernel"] + params["key"]["bias"]
-    contexts, expected = slow_additive(
-        np.float64(query) @ params["query_kernel"],
-        keys,
-        np.float64(value),
-        params["vector"],
-        np.asarray(VALID),
-    )
-    np.testing.assert_allclose(outputs[..., :4], contexts, atol=1e-5)
-    np.testing.assert_array_equal(outputs[..., 4:], query)
-    np.testing.assert_allclose(weights, expected, atol=1e-5)
-
-
-def test_a_masked_key_has_no_influence_on_additive_attention():
-    attention, variables = additive()
-    query, value = draw(2, 3, 3), draw(2, 5, 4, seed=1)
-    apply = jax.jit(attention.apply)
-    before, _ = apply(variables, query, value, VALID)
-    after, _ = apply(variables, query, value.at[0, 3:].set(1e3), VALID)
-    np.testing.assert_array_equal(before, after)
-
-
-def test_a_looker_inside_a_scan_is_one_outside():
-    attention, variables = additive()
-    query, value = draw(2, 3, 3), draw(2, 5, 4, seed=1)
-
-    def scanned(attention, query, value):
-        keys, look = attention.keys(value), attention.looker()
-
-        def one(carry, query):
-            return carry, look(query[:, None], keys, value, VALID)
-
-        return jax.lax.scan(one, None, query.swapaxes(0, 1))[1]
-
-    contexts, weights = attention.apply(variables, query, value, method=scanned)
-    outputs, expected = attention.apply(variables, query, value, VALID)
-    np.testing.assert_allclose(
-        contexts[:, :, 0].swapaxes(0, 1), outputs[..., :4], atol=1e-5
-    )
-    np.testing.assert_allclose(weights[:, :, 0].swapaxes(0, 1), expected, atol=1e-5)

@@ -1,12 +1,10 @@
 """Attention: a soft dictionary, looked up by similarity.
 
 A query is compared with every key, a softmax turns the scores into weights, and the
-weighted sum of the values is the answer, the context. The scores are additive
-(Bahdanau, Cho and Bengio 2015, section 3.1) or scaled dot products (Vaswani et al.
-2017, sections 3.2.1 and 3.2.2), alone or with several heads.
+weighted sum of the values is the answer, the context. Here the scores are scaled dot
+products, alone or with several heads: Vaswani et al. (2017), "Attention Is All You
+Need", sections 3.2.1 and 3.2.2.
 """
-
-from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -61,86 +59,6 @@ def weighted_sum(
 ) -> Float[Array, "B Q H E"]:
     """Returns the contexts: for each query and head, the values mixed by weight."""
     return jnp.einsum("BHQK,BKHE->BQHE", weights, value)
-
-
-def additive_scores(
-    query: Float[Array, "B Q A"],
-    key: Float[Array, "B K A"],
-    vector: Float[Array, " A"],
-) -> Float[Array, "B Q K"]:
-    """Returns vᵀ tanh(query + key) for projected queries and keys of width A.
-
-    Bahdanau et al. (2015), appendix A.1.2; the keys U·h are projected once a sentence,
-    the query W·s at every step.
-    """
-    return jnp.tanh(query[:, :, None, :] + key[:, None, :, :]) @ vector
-
-
-def additive_attention(
-    query: Float[Array, "B Q A"],
-    key: Float[Array, "B K A"],
-    value: Float[Array, "B K D"],
-    vector: Float[Array, " A"],
-    valid: Bool[Array, "B K"],
-) -> tuple[Float[Array, "B Q D"], Float[Array, "B Q K"]]:
-    """Returns the context of every query, and the weights that made it.
-
-    Bahdanau et al. (2015), equations 5 and 6.
-
-    Args:
-        valid: True where a key is a token, False where it is padding.
-    """
-    weights = masked_softmax(additive_scores(query, key, vector), valid[:, None, :])
-    return jnp.einsum("BQK,BKD->BQD", weights, value), weights
-
-
-class AdditiveAttention(nn.Module):
-    """Bahdanau's attention with its parameters W, U and v.
-
-    `keys` projects what is looked at, once; `looker` gives the function of arrays that
-    lets queries look at it, also inside `jax.lax.scan`; a call does both.
-    """
-
-    query_dim: int
-    attention_dim: int
-
-    def setup(self):
-        self.query_kernel = self.param(
-            "query_kernel",
-            nn.initializers.xavier_uniform(),
-            (self.query_dim, self.attention_dim),
-        )
-        self.key = nn.Dense(
-            self.attention_dim, kernel_init=nn.initializers.xavier_uniform()
-        )
-        self.vector = self.param(
-            "vector",
-            nn.initializers.normal(self.attention_dim**-0.5),
-            (self.attention_dim,),
-        )
-
-    def __call__(
-        self,
-        query: Float[Array, "B Q P"],
-        value: Float[Array, "B K D"],
-        valid: Bool[Array, "B K"],
-    ) -> tuple[Float[Array, "B Q M"], Float[Array, "B Q K"]]:
-        """Returns [context; query], M = D + P wide, and the distribution over keys."""
-        context, weights = self.looker()(query, self.keys(value), value, valid)
-        return jnp.concatenate([context, query], axis=-1), weights
-
-    def keys(self, value: Float[Array, "B K D"]) -> Float[Array, "B K A"]:
-        """Projects what will be looked at to keys."""
-        return self.key(value)
-
-    def looker(self) -> Callable[[Array, Array, Array, Array], tuple[Array, Array]]:
-        """Returns (query, key, value, valid) -> (context, weights), arrays only."""
-        kernel, vector = self.query_kernel, self.vector
-
-        def look(query, key, value, valid):
-            return additive_attention(query @ kernel, key, value, vector, valid)
-
-        return look
 
 
 class MultiHeadAttention(nn.Module):

@@ -101,6 +101,13 @@ def _split_orthogonal(key, shape, dtype=jnp.float32):
     return jnp.concatenate(squares, axis=1)
 
 
+def _frozen(dense: nn.Dense, width: int) -> Callable[[Array], Array]:
+    """Returns a bound layer as a function of arrays that holds its parameters."""
+    dense(jnp.zeros((1, width)))  # so that `init` draws the parameters
+    params = dense.variables["params"]
+    return lambda inputs: inputs @ params["kernel"] + params.get("bias", 0.0)
+
+
 class GRUCell(nn.Module):
     """The parameters of a gated recurrent unit; see `gru_step`."""
 
@@ -116,6 +123,13 @@ class GRUCell(nn.Module):
     def project(self, inputs: Float[Array, "*axes D"]) -> Float[Array, "*axes G"]:
         """Multiplies the inputs of any number of time steps at once."""
         return self.inputs(inputs)
+
+    def projector(self, width: int) -> Callable[[Array], Array]:
+        """Returns `project` as a function of arrays, safe inside `jax.lax.scan`.
+
+        It is for inputs of the given width that only the scan itself knows.
+        """
+        return _frozen(self.inputs, width)
 
     def stepper(self) -> Callable[[Array, Array], Array]:
         """Returns the step as a function of arrays, safe inside `jax.lax.scan`."""
@@ -143,6 +157,13 @@ class LSTMCell(nn.Module):
     def project(self, inputs: Float[Array, "*axes D"]) -> Float[Array, "*axes G"]:
         """Multiplies the inputs of any number of time steps at once."""
         return self.inputs(inputs)
+
+    def projector(self, width: int) -> Callable[[Array], Array]:
+        """Returns `project` as a function of arrays, safe inside `jax.lax.scan`.
+
+        It is for inputs of the given width that only the scan itself knows.
+        """
+        return _frozen(self.inputs, width)
 
     def stepper(self) -> Callable[[State, Array], State]:
         """Returns the step as a function of arrays, safe inside `jax.lax.scan`."""

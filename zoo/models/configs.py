@@ -72,7 +72,7 @@ class RNNConfig:
 
 
 @dataclass(frozen=True)
-class AttentionRNNConfig:
+class BahdanauConfig:
     """Recurrent encoder-decoder with Bahdanau attention (Bahdanau et al. 2015).
 
     Attributes:
@@ -94,13 +94,38 @@ class AttentionRNNConfig:
         require_rate(self, "dropout_rate")
 
 
-ModelConfig = TransformerConfig | RNNConfig | AttentionRNNConfig
+@dataclass(frozen=True)
+class LuongConfig:
+    """Recurrent encoder-decoder with the attention of Luong et al. (2015).
+
+    Attributes:
+        score: how a state is compared with an annotation (equation 8).
+        model_dim: width of embeddings, states and attentional vectors.
+        dropout_rate: of embeddings and output features.
+    """
+
+    vocab_size: int = 8_000
+    score: Literal["dot", "general", "concat"] = "general"
+    num_layers: int = 2
+    model_dim: int = 256
+    dropout_rate: float = 0.2
+    pad_id: int = 0
+    start_id: int = 1
+    eos_id: int = 2
+
+    def __post_init__(self):
+        require_positive(self, "vocab_size", "num_layers", "model_dim")
+        require_rate(self, "dropout_rate")
+
+
+ModelConfig = TransformerConfig | RNNConfig | BahdanauConfig | LuongConfig
 
 # The name under which a configuration is written to JSON.
 FAMILIES: dict[str, type[ModelConfig]] = {
     "transformer": TransformerConfig,
     "rnn": RNNConfig,
-    "attention-rnn": AttentionRNNConfig,
+    "bahdanau": BahdanauConfig,
+    "luong": LuongConfig,
 }
 
 PRESETS: dict[str, ModelConfig] = {
@@ -108,7 +133,10 @@ PRESETS: dict[str, ModelConfig] = {
     "rnn-lstm": RNNConfig(
         cell="lstm", num_layers=2, reverse_source=True, feed_context=False
     ),
-    "rnn-bahdanau": AttentionRNNConfig(),
+    "rnn-bahdanau": BahdanauConfig(),
+    "rnn-luong-dot": LuongConfig(score="dot"),
+    "rnn-luong-general": LuongConfig(score="general"),
+    "rnn-luong-concat": LuongConfig(score="concat"),
     "transformer-tiny": TransformerConfig(
         num_layers=4, model_dim=128, mlp_dim=256, num_heads=4, dropout_rate=0.3
     ),

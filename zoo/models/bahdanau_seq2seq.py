@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from zoo.layers.attention import AdditiveAttention
 from zoo.layers.dropout import Dropout
 from zoo.layers.embeddings import Embedding
 from zoo.layers.recurrent import BidirectionalRNN, GRUCell
-from zoo.models.configs import AttentionRNNConfig
+from zoo.layers.state_attention import AdditiveAttention
+from zoo.models.configs import BahdanauConfig
 
 
 class Memory(NamedTuple):
@@ -29,7 +29,7 @@ class Memory(NamedTuple):
     first_state: Float[Array, "B D"]
 
 
-class AttentionSeq2Seq(nn.Module):
+class BahdanauSeq2Seq(nn.Module):
     """Encoder-decoder with additive attention, under `zoo.models.contract`.
 
     Differs from the paper in tying the output to the target embedding, for which the
@@ -170,9 +170,9 @@ class AttentionSeq2Seq(nn.Module):
         return pairs.max(axis=-1)
 
 
-def build(config: AttentionRNNConfig) -> AttentionSeq2Seq:
+def build(config: BahdanauConfig) -> BahdanauSeq2Seq:
     """Returns the module that a configuration describes."""
-    return AttentionSeq2Seq(
+    return BahdanauSeq2Seq(
         vocab_size=config.vocab_size,
         model_dim=config.model_dim,
         attention_dim=config.attention_dim,
