@@ -19,6 +19,8 @@ import zoo
 from experiments.command import run
 from experiments.translate import evaluate, plot, train, translate
 from experiments.translate.config import PRESETS, FilesData
+from zoo.checkpoints import restore_params
+from zoo.translator import Translator
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 60
@@ -34,7 +36,16 @@ TINY = [
     "--training.num-buckets=1",
     "--training.evaluation-interval=20",
 ]
-TRANSFORMER = [*TINY, "--model.mlp-dim=16", "--model.num-heads=2"]
+TRANSFORMER = [
+    *TINY,
+    "--model.mlp-dim=16",
+    "--model.num-heads=2",
+    # All that a run carries along from step to step.
+    "--training.accumulation=2",
+    "--training.ema-decay=0.9",
+    "--optimizer.schedule=plateau",
+    "--optimizer.plateau-patience=1",
+]
 
 
 def command(workdir, *arguments):
@@ -102,6 +113,7 @@ def test_a_run_leaves_everything_that_was_promised(unbroken):
     assert set(result["metrics"]) == {
         "bleu",
         "chrf",
+        "chrf_pp",
         "exact_match",
         "exact_match_by_category",
     }
@@ -111,6 +123,19 @@ def test_a_run_leaves_everything_that_was_promised(unbroken):
     assert (unbroken / "attention.png").read_bytes().startswith(b"\x89PNG")
     assert (unbroken / "tokenizer.model").exists()
     assert [line["step"] for line in measured(unbroken)] == [20, 40, 60]
+    assert result["averaged"] == 1
+    assert (unbroken / "test.txt").read_text().count("\n") == 40
+
+
+def test_a_translator_of_several_checkpoints_has_their_mean(unbroken):
+    directory = unbroken / "checkpoints"
+    mean = Translator.from_run(unbroken, average=2).params
+    kept = [restore_params(directory, step, mean) for step in (40, 60)]
+    for leaf, *leaves in zip(*map(jax.tree.leaves, (mean, *kept)), strict=True):
+        assert np.any(leaves[0] != leaves[1])
+        np.testing.assert_allclose(leaf, (leaves[0] + leaves[1]) / 2, atol=1e-6)
+    with pytest.raises(zoo.InputError, match=r"only . checkpoints to average 9"):
+        Translator.from_run(unbroken, average=9)
 
 
 @pytest.mark.parametrize(
@@ -220,12 +245,33 @@ def test_plot_refuses_a_layer_that_is_not_there(unbroken, capsys, monkeypatch):
 def test_the_recurrent_presets_train_too(preset, tmp_path, capsys):
     workdir = tmp_path / "run"
     extra = ["--model.attention-dim=16"] if preset == "phrases-bahdanau" else []
-    train.main(
-        [preset, *TINY, *extra, "--training.num-steps=20", "--workdir", str(workdir)]
-    )
-    assert (workdir / "result.json").exists()
+    short = ["--training.num-steps=20", "--training.evaluation-interval=10"]
+    average = ["--decoding.average=2", "--workdir", str(workdir)]
+    train.main([preset, *TINY, *extra, *short, *average])
+    assert json.loads((workdir / "result.json").read_text())["averaged"] == 2
     has_attention = preset == "phrases-bahdanau"
     assert (workdir / "attention.png").exists() == has_attention
+
+
+def test_a_run_that_was_killed_before_its_test_goes_straight_to_it(
+    tmp_path, monkeypatch
+):
+    options = ["phrases-rnn", *TINY, "--training.max-minutes=1e-6"]
+    options += ["--decoding.average=3", f"--workdir={tmp_path / 'run'}"]
+
+    def die(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.translate.result.conclude", die)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(options)
+    monkeypatch.setattr("experiments.translate.fitting.fit", die)
+    train.main(options)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    # Time was over after the first update, which left one checkpoint to test with.
+    assert result["step"] == result["averaged"] == 1
+    assert [line["step"] for line in measured(tmp_path / "run")] == [1]
 
 
 def test_pmap_trains_as_jit_does(tmp_path):
@@ -331,6 +377,12 @@ def test_an_unknown_locale_is_refused_by_name(tmp_path, capsys, monkeypatch):
         (["--training.num-steps=9"], "warm-up"),
         (["--optimizer.learning-rate=-1"], "learning_rate is -1.0"),
         (["--decoding.beam-size=0"], "beam_size is 0"),
+        (["--decoding.average=9"], "average is 9, but 1100 updates have only 3"),
+        (["--training.accumulation=0"], "accumulation is 0"),
+        (["--training.ema-decay=1"], "ema_decay is 1.0"),
+        (["--training.patience=-1"], "patience is -1"),
+        (["--training.max-minutes=-1"], "max_minutes is -1.0"),
+        (["--optimizer.plateau-factor=0"], "plateau_factor is 0.0"),
         (["--data.num-test=0"], "cannot make 0 phrases"),
     ],
 )

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "zoo.models": ("zoo.layers", "zoo.models"),
     "zoo.models.configs": (),
     "zoo.losses": (),
-    "zoo.decoding": ("zoo.models.contract",),  # a Protocol, no model
+    "zoo.decoding": ("zoo.decoding",),
     "zoo.metrics": ("zoo.data.answers",),
     "zoo.plots": (),
     "zoo.checkpoints": (),
@@ -31,7 +31,23 @@ MAY_IMPORT = {
     "zoo.training": ("zoo.training", "zoo.losses", "zoo.data", "zoo.checkpoints"),
     "zoo.pretrained": ("zoo.pretrained", "zoo.layers", "zoo.models", "zoo.data"),
     "zoo.catalogue": ("zoo.models",),
+    "zoo.alignment": (),
+    "zoo.options": (),
+    "zoo.requests": ("zoo.data", "zoo.decoding"),
+    "zoo.search": ("zoo.decoding", "zoo.options", "zoo.requests"),
+    "zoo.attention_maps": (
+        "zoo.data",
+        "zoo.decoding",
+        "zoo.models.contract",
+        "zoo.requests",
+        "zoo.search",
+    ),
     "zoo.translator": (
+        "zoo.alignment",
+        "zoo.attention_maps",
+        "zoo.options",
+        "zoo.requests",
+        "zoo.search",
         "zoo.catalogue",
         "zoo.models",
         "zoo.decoding",
@@ -55,6 +71,8 @@ HOST_ONLY = (
     "zoo.data",
     "zoo.metrics",
     "zoo.plots",
+    "zoo.alignment",
+    "zoo.options",
     "zoo.models.configs",
 )
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorstore", "chex")

@@ -213,6 +213,62 @@ def test_curves_name_each_series_even_after_an_underscore():
     assert axes.get_ylabel() == "nats per token"
 
 
+PANELS = {
+    "BLEU": {"_a": [(30, 25, 32), (10, 10, 10)], "검증": [(20, 15, 25), (5, 6, 9)]},
+    "chrF": {"_a": [(60, 50, 70), (40, 30, 45)], "검증": [(50, 45, 55), (35, 30, 40)]},
+}
+
+
+def test_each_measure_has_a_panel_each_series_a_line_with_bars():
+    figure = plots.interval_panels(PANELS, ["1–5", "6–10"], x_label="words")
+    figure.draw_without_rendering()
+    assert [axes.get_ylabel() for axes in figure.axes] == ["BLEU", "chrF"]
+    for axes, series in zip(figure.axes, PANELS.values(), strict=True):
+        assert [x.get_text() for x in axes.get_xticklabels()] == ["1–5", "6–10"]
+        assert axes.get_xlabel() == "words"
+        assert axes.get_ylim()[0] == 0
+        for line, bars, points in zip(
+            axes.lines, axes.collections, series.values(), strict=True
+        ):
+            x, values = line.get_xydata().T
+            assert values.tolist() == [value for value, _, _ in points]
+            assert np.abs(x - [0, 1]).max() < 0.5
+            ends = [[tuple(p) for p in bar] for bar in bars.get_segments()]
+            assert ends == [
+                [(place, low), (place, high)]
+                for place, (_, low, high) in zip(x, points, strict=True)
+            ]
+    (legend,) = figure.legends
+    assert [x.get_text() for x in legend.get_texts()] == ["_a", "검증"]
+
+
+def test_no_bar_hides_another():
+    series = {str(i): [(1, 0, 2)] * 3 for i in range(6)}
+    figure = plots.interval_panels({"m": series}, list("abc"), x_label="x")
+    places = sorted(x for line in figure.axes[0].lines for x in line.get_xdata())
+    assert np.diff(places).min() > 0.05
+    assert len({line.get_marker() for line in figure.axes[0].lines}) == 6
+
+
+def test_one_series_needs_no_legend():
+    figure = plots.interval_panels({"m": {"a": [(1, 0, 2)]}}, ["x"], x_label="x")
+    assert not figure.legends
+
+
+@pytest.mark.parametrize(
+    "panels",
+    [
+        {},
+        {"m": {}},
+        {"m": {"a": [(1, 0, 2)]}},
+        {"m": {"a": [(1, 0, 2)] * 2}, "n": {"b": [(1, 0, 2)] * 2}},
+    ],
+)
+def test_panels_without_a_point_at_each_place_are_refused(panels):
+    with pytest.raises(ValueError, match="for 2 places: want"):
+        plots.interval_panels(panels, ["a", "b"], x_label="x")
+
+
 @pytest.mark.parametrize(
     ("name", "start"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("a.pdf", b"%PDF")]
 )

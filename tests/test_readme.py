@@ -52,7 +52,8 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
 def test_ci_runs_the_test_command_of_the_readme():
     shell = "\n".join(block for _, block in code_blocks(readme(), "bash", "sh"))
     assert pytest_commands(shell), "README.md names no pytest command"
-    assert pytest_commands(shell)[:1] == pytest_commands((ROOT / ".ci/run").read_text())
+    in_ci = pytest_commands((ROOT / ".ci/run").read_text())
+    assert pytest_commands(shell)[:1] == in_ci[:1]
 
 
 def test_blocks_share_one_namespace_and_other_languages_are_left_alone():

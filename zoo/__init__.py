@@ -7,10 +7,12 @@ Importing `zoo` is cheap; jax is loaded when a model is made.
 True
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zoo.catalogue import create_model, describe, list_models
 from zoo.errors import InputError
+from zoo.options import Constraints, Sampling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,15 +21,33 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["InputError", "create_model", "describe", "list_models", "load"]
+__all__ = [
+    "Constraints",
+    "InputError",
+    "Sampling",
+    "create_model",
+    "describe",
+    "list_models",
+    "load",
+]
 
 
-def load(path: "str | Path") -> "Translator":
+def load(
+    path: "str | Path | Sequence[str | Path]", *, average: int = 1
+) -> "Translator":
     """Returns the translator that a run left in its folder.
 
+    Several folders make an ensemble, which decodes by the mean of the probabilities.
+
+    Args:
+        average: takes the mean of the parameters of the last so many checkpoints; 1
+            takes the best one.
+
     Raises:
-        InputError: there is no finished checkpoint in the folder.
+        InputError: there is no finished checkpoint in a folder, there are too few, or
+            the members of an ensemble have different tokenizers.
     """
     from zoo.translator import Translator
 
-    return Translator.from_run(path)
+    single = isinstance(path, str) or not isinstance(path, Sequence)
+    return Translator.from_runs([path] if single else path, average=average)

@@ -4,7 +4,7 @@ import fnmatch
 import functools
 import importlib
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from zoo.errors import InputError, unknown
 from zoo.models.configs import FAMILIES, PRESETS, ModelConfig
@@ -69,6 +69,7 @@ def model_config(name: str, **overrides: Any) -> ModelConfig:
     if name not in PRESETS:
         raise unknown("model", name, PRESETS)
     config = PRESETS[name]
+    hints = get_type_hints(type(config))
     types = {field.name: type(getattr(config, field.name)) for field in fields(config)}
     for field, value in overrides.items():
         if field not in types:
@@ -80,6 +81,9 @@ def model_config(name: str, **overrides: Any) -> ModelConfig:
             raise InputError(
                 f"{name}: {field} is {value!r}, which is no {types[field].__name__}"
             )
+        choices = get_args(hints[field])
+        if choices and value not in choices:
+            raise unknown(f"{field} of {name}", str(value), choices)
     return replace(config, **overrides)
 
 

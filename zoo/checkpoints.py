@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def verify(checkpoint: Path) -> None:
 
 
 def read_record(checkpoint: Path) -> dict:
-    """Returns what stands beside the arrays: step, loss, note, leaves."""
+    """Returns what stands beside the arrays: step, loss, previous, note, leaves."""
     try:
         return json.loads((checkpoint / RECORD).read_text())
     except (OSError, ValueError) as error:
@@ -125,14 +126,17 @@ def _placed(leaf: Any) -> Any:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
-def _load(checkpoint: Path, abstract_tree: Any, below: str) -> Any:
-    """Returns the arrays whose path begins with `below`, once all is verified."""
+def _verified_leaves(checkpoint: Path) -> dict[str, str]:
+    """Returns what each array was when it was saved, once all files are verified."""
     if not checkpoint.is_dir():
         raise InputError(f"{checkpoint} does not exist; there is no such step")
     verify(checkpoint)
-    leaves = read_record(checkpoint)["leaves"]
-    saved = {name: kind for name, kind in leaves.items() if name.startswith(below)}
-    _require_equal(checkpoint, saved, describe(abstract_tree))
+    return read_record(checkpoint)["leaves"]
+
+
+def _load(checkpoint: Path, leaves: dict[str, str], abstract_tree: Any) -> Any:
+    """Returns the arrays of a tree that is to have these leaves."""
+    _require_equal(checkpoint, leaves, describe(abstract_tree))
     context = orbax.Context()
     context.pytree.loading.partial_load = True
     with context:
@@ -141,18 +145,50 @@ def _load(checkpoint: Path, abstract_tree: Any, below: str) -> Any:
 
 
 def restore_params(directory: Path, step: int, abstract_params: Any) -> Any:
-    """Returns "params" alone of what was saved, without the optimizer state.
+    """Returns the parameters to decode with, without the optimizer state.
+
+    They are what was saved as "ema", the moving average, or as "params" where no
+    average was kept.
 
     Raises:
         InputError: the saved parameters have other names, shapes or dtypes.
         DamagedCheckpoint: a file is not what was written.
     """
-    abstract_tree = {"params": abstract_params}
-    return _load(Path(directory) / str(step), abstract_tree, "params/")["params"]
+    checkpoint = Path(directory) / str(step)
+    leaves = _verified_leaves(checkpoint)
+    name = "ema" if any(path.startswith("ema/") for path in leaves) else "params"
+    saved = {path: leaf for path, leaf in leaves.items() if path.startswith(f"{name}/")}
+    return _load(checkpoint, saved, {name: abstract_params})[name]
+
+
+def average_params(directory: Path, steps: Sequence[int], abstract_params: Any) -> Any:
+    """Returns the mean of the parameters of several steps, added up in float64.
+
+    Vaswani et al. (2017), section 6.1, average the last 5 checkpoints, or 20; fairseq's
+    `average_checkpoints.py` does the same.
+
+    Raises:
+        InputError: as for `restore_params`, of any step.
+    """
+    params = restore_params(directory, steps[0], abstract_params)
+    total = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    for step in steps[1:]:
+        more = restore_params(directory, step, abstract_params)
+        total = jax.tree.map(np.add, total, more)
+    return jax.tree.map(
+        lambda leaf, sums: jax.device_put(
+            (sums / len(steps)).astype(leaf.dtype), leaf.sharding
+        ),
+        params,
+        total,
+    )
 
 
 class Checkpoints:
     """Checkpoints of a run: `<directory>/<step>/`, the last `keep_last` and the best.
+
+    A step that was saved with an infinite loss, because the run was interrupted between
+    two evaluations, is kept until the next one, and counts for nothing else.
 
     Reading changes nothing on the disk, so that one may look into the folder of a
     run that is still training; what a killed run left half-written is removed by
@@ -175,7 +211,8 @@ class Checkpoints:
 
         Args:
             tree: jax or numpy arrays in any containers.
-            loss: ranks the steps, lower is better, NaN comes last.
+            loss: ranks the steps, lower is better, NaN comes last; infinite if the
+                step was not evaluated.
             note: a small JSON object, to be had back from `note(step)`.
         """
         self.wait()
@@ -185,9 +222,13 @@ class Checkpoints:
         tree = jax.tree.map(
             lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), tree
         )
-        leaves = describe(tree)
-        record = {"step": step, "loss": float(loss), "note": note, "leaves": leaves}
-        record = json.dumps(record, indent=1)
+        record = {
+            "step": step,
+            "loss": float(loss),
+            "previous": max(self._evaluated(step - 1), default=None),
+            "note": note,
+            "leaves": describe(tree),
+        }
         context = orbax.Context()
         # Otherwise threads of a save that fails, or is interrupted, right here wait 20
         # minutes for its folder, and the process with them.
@@ -207,6 +248,23 @@ class Checkpoints:
         """Returns the finished step with the lowest loss, the earliest of equals."""
         return min(self.steps(), key=self._rank, default=None)
 
+    def last_steps(self, count: int) -> list[int]:
+        """Returns the last `count` steps that were evaluated, ascending.
+
+        There are fewer where fewer were kept. The best step of an earlier
+        time is none of them, since others that came after it are gone.
+        """
+        if count < 1:
+            raise ValueError(f"count is {count}, must be at least 1")
+        kept = self._evaluated(max(self.steps(), default=0))
+        last = kept[-1:]
+        while last and len(last) < count:
+            previous = self._record(last[0]).get("previous")
+            if previous not in kept:
+                break
+            last.insert(0, previous)
+        return last
+
     def restore(self, step: int, abstract_tree: Any) -> Any:
         """Returns what was saved, with the containers and shardings of the argument.
 
@@ -219,7 +277,8 @@ class Checkpoints:
             DamagedCheckpoint: a file is not what was written.
         """
         self.wait()
-        return _load(self._directory / str(step), abstract_tree, "")
+        checkpoint = self._directory / str(step)
+        return _load(checkpoint, _verified_leaves(checkpoint), abstract_tree)
 
     def note(self, step: int) -> dict:
         """Returns the note that was saved with a step."""
@@ -257,11 +316,11 @@ class Checkpoints:
     def _partial(self, step: int) -> Path:
         return self._directory / f"{PARTIAL}{step}"
 
-    def _finish(self, step: int, response: Any, record: str) -> None:
+    def _finish(self, step: int, response: Any, record: dict) -> None:
         """Runs in the thread that writes: completes a step, then deletes old ones."""
         response.result()
         partial = self._partial(step)
-        _write_through(partial / RECORD, record)
+        _write_through(partial / RECORD, json.dumps(record, indent=1))
         sums = (f"{digest}  {path}\n" for path, digest in checksums(partial).items())
         _write_through(partial / SUMS, "".join(sums))
         if step in self.steps():
@@ -269,7 +328,8 @@ class Checkpoints:
         partial.rename(self._directory / str(step))
         # A run that fell back to an older step leaves later ones: they do not count.
         until_now = [kept for kept in self.steps() if kept <= step]
-        for old in set(until_now[: -self._keep_last]) - {self.best_step()}:
+        kept = {step, self.best_step(), *self._evaluated(step)[-self._keep_last :]}
+        for old in set(until_now) - kept:
             self._delete(old)
 
     def _delete(self, step: int) -> None:
@@ -278,11 +338,22 @@ class Checkpoints:
         shutil.rmtree(leftover)
 
     def _rank(self, step: int) -> tuple[bool, float]:
-        try:
-            loss = read_record(self._directory / str(step))["loss"]
-        except DamagedCheckpoint:
-            loss = math.nan
+        loss = self._record(step)["loss"]
         return math.isnan(loss), loss
+
+    def _evaluated(self, until: int) -> list[int]:
+        """Returns the evaluated steps up to this one, ascending."""
+        return [
+            step
+            for step in self.steps()
+            if step <= until and not math.isinf(self._record(step)["loss"])
+        ]
+
+    def _record(self, step: int) -> dict:
+        try:
+            return read_record(self._directory / str(step))
+        except DamagedCheckpoint:
+            return {"loss": math.nan}  # whoever restores the step will be told
 
 
 def _write_through(path: Path, text: str) -> None:

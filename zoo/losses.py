@@ -99,16 +99,20 @@ def _tied_cross_entropy_forward(features, table, labels, valid, smoothing):
         totals = jax.tree.map(jnp.add, totals, (loss, gradients[1]))
         return totals, gradients[0]
 
+    # In float32 whatever the table is: the sum has a term for every part.
+    totals = _nothing(), jnp.zeros(table.shape, jnp.float32)
     (loss, table_gradient), feature_gradients = jax.lax.scan(
-        add, (_nothing(), jnp.zeros_like(table)), _parts(features, labels, valid)
+        add, totals, _parts(features, labels, valid)
     )
     batch, length, width = features.shape
     feature_gradient = feature_gradients.swapaxes(0, 1).reshape(batch, -1, width)
-    return loss, (feature_gradient[:, :length], table_gradient)
+    return loss, (feature_gradient[:, :length], table_gradient.astype(table.dtype))
 
 
 def _tied_cross_entropy_backward(smoothing, gradients, cotangents):
-    scaled = jax.tree.map(lambda leaf: leaf * cotangents.smoothed, gradients)
+    scaled = jax.tree.map(
+        lambda leaf: (leaf * cotangents.smoothed).astype(leaf.dtype), gradients
+    )
     return (*scaled, None, None)
 
 
@@ -134,7 +138,9 @@ def _parts(*arrays):
 
 def _loss_of_part(part, table, smoothing):
     features, labels, valid = part
-    logits = jnp.einsum("BTD,VD->BTV", features, table)
+    logits = jnp.einsum(
+        "BTD,VD->BTV", features, table, preferred_element_type=jnp.float32
+    )
     return label_smoothed_cross_entropy(logits, labels, valid, smoothing)
 
 

@@ -24,6 +24,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 
 from zoo.errors import InputError
 
@@ -34,6 +35,9 @@ WEIGHT_COLOURS = LinearSegmentedColormap.from_list(
 )
 # Of Okabe and Ito (2008), "Color Universal Design", those dark enough for a line.
 LINE_COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]
+# As many shapes, for those who do not tell the colours apart.
+MARKERS = "os^Dvp"
+Point = tuple[float, float, float]  # a value, the low and the high end of its bar
 
 # A font that has Hangul, kana and Hanja, which none of Matplotlib's own has.
 FONT_PACKAGE = "notojp-matplotlib"
@@ -220,6 +224,79 @@ def curves(
     return figure
 
 
+def draw_intervals(axes: Axes, series: Sequence[Sequence[Point]]) -> list[Line2D]:
+    """Draws a line with a bar at each whole x for each series; returns the lines.
+
+    The series stand a little beside each other, so that no bar hides another.
+    """
+    lines = []
+    apart = min(0.1, 0.5 / len(series))
+    for number, points in enumerate(series):
+        values, low, high = np.asarray(points, dtype=float).T
+        x = np.arange(len(values)) + apart * (number - (len(series) - 1) / 2)
+        colour = LINE_COLOURS[number % len(LINE_COLOURS)]
+        marker = MARKERS[number % len(MARKERS)]
+        axes.vlines(x, low, high, color=colour, linewidth=1.2)
+        lines += axes.plot(x, values, color=colour, marker=marker, markersize=4)
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    return lines
+
+
+def interval_panels(
+    panels: Mapping[str, Mapping[str, Sequence[Point]]],
+    places: Sequence[str],
+    *,
+    x_label: str,
+) -> Figure:
+    """Returns a panel for each measure: a line for each series, a bar at each point.
+
+    Args:
+        panels: Each measure's series under its name, and in each series the value, the
+            low and the high end of the bar at every place. All measures have the same
+            series; more than one are named in a legend.
+        places: What stands below the points.
+
+    Raises:
+        ValueError: if there is nothing to draw, or not one point for each place.
+        InputError: if a name needs a font that is not installed.
+    """
+    names = list(next(iter(panels.values()), {}))
+    shapes = {np.shape(points) for x in panels.values() for points in x.values()}
+    if shapes != {(len(places), 3)} or any(list(x) != names for x in panels.values()):
+        raise ValueError(
+            f"points of shapes {sorted(shapes)} for {len(places)} places: want "
+            "(value, low, high) at each, and the same series in every panel"
+        )
+    style = text_style([*panels, *names, *places, x_label])
+    width = max(4.5, 0.65 * len(places) + 1.5)
+    figure = Figure(figsize=(width * len(panels), 4.5), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (measure, series) in zip(grid, panels.items(), strict=True):
+        lines = draw_intervals(axes, list(series.values()))
+        axes.set_xticks(range(len(places)), places, **style)
+        axes.set_xlabel(x_label, **style)
+        axes.set_ylabel(measure, **style)
+    if len(names) > 1:
+        legend = figure.legend(
+            lines,
+            [str(i) for i in range(len(names))],
+            loc="outside upper center",
+            ncols=min(len(names), 4),
+            frameon=False,
+        )
+        for text, name in zip(legend.get_texts(), names, strict=True):
+            text.set(text=name, **style)
+    return figure
+
+
+def check_suffix(path: str | os.PathLike[str]) -> None:
+    """Raises InputError unless a path ends as a picture does that `save` can write."""
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: a picture ends in {', '.join(SUFFIXES)}")
+
+
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Writes a figure as PNG, SVG or PDF, whole or not at all.
 
@@ -227,8 +304,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         InputError: for another suffix, or a path that cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: a picture ends in {', '.join(SUFFIXES)}")
+    check_suffix(path)
     picture = io.BytesIO()
     figure.savefig(picture, format=path.suffix[1:], dpi=150, bbox_inches="tight")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -1,32 +1,45 @@
 """The translator that a run leaves behind: text in, text out, and where it looked.
 
-It owns the tokenizer, the jitted search and the shapes, so that a command, a notebook
-and a test translate alike. Sentences are padded to a few lengths and their number to a
-few sizes, since each shape is one compilation, which the first sentence of that shape
-waits for. The length depends on the sentence alone, and so does its translation.
+It owns the tokenizer and the jitted functions, so that a command, a notebook and a test
+translate alike. The first sentence of a shape waits for a compilation (`zoo.search`).
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from zoo.alignment import align_words
+from zoo.attention_maps import AttentionMaps, look
 from zoo.catalogue import build, config_from_json
-from zoo.checkpoints import Checkpoints, restore_params
+from zoo.checkpoints import Checkpoints, average_params
 from zoo.data.tokenizer import Tokenizer
-from zoo.decoding import IMPOSSIBLE, Hypotheses, beam_search, greedy_search
+from zoo.decoding import IMPOSSIBLE, Decodable, Ensemble, score_pairs
 from zoo.errors import InputError
-from zoo.models.contract import Seq2Seq, attention_maps, initialize
+from zoo.models.contract import initialize
+from zoo.options import Constraints, Sampling, check_range
+from zoo.requests import encode, read_banned, read_requests, token_texts
+from zoo.search import (
+    Plan,
+    Shape,
+    bucket,
+    chunks,
+    compiled,
+    draw,
+    given,
+    pad,
+    shape_of,
+)
 from zoo.training.records import read_json
 
-SHORTEST = 16
-ROWS = (1, 8, 64)
 WIDEST = 64
+SCORED = 8  # pairs at once, since each holds its logits of the whole vocabulary
+ANYTHING = Constraints()
 
 
 @dataclass(frozen=True)
@@ -41,39 +54,17 @@ class Hypothesis:
     score: float
 
 
-@dataclass(frozen=True)
-class AttentionMaps:
-    """Where a model looked while it read and wrote one pair of sentences.
-
-    Attributes:
-        weights: by the path of the module, [heads, queries, keys], without padding.
-        source_pieces: the source's subwords, end of sentence included.
-        target_pieces: what is written at each step, end of sentence included.
-    """
-
-    weights: dict[str, np.ndarray]
-    source_pieces: list[str]
-    target_pieces: list[str]
-
-    def between(self) -> dict[str, np.ndarray]:
-        """Returns the maps from target to source, without self-attention."""
-        return {
-            path: maps
-            for path, maps in self.weights.items()
-            if not path.endswith("self_attention")
-        }
-
-
 class Translator:
     """A sequence-to-sequence model with its parameters and its tokenizer.
 
     Args:
+        model: under the contract of `zoo.models.contract`, or an ensemble of such.
         max_length: longest sentence in subwords, end of sentence included; on the
             source side a longer one is refused, on the target side it is cut.
     """
 
     def __init__(
-        self, model: Seq2Seq, params: Any, tokenizer: Tokenizer, max_length: int
+        self, model: Decodable, params: Any, tokenizer: Tokenizer, max_length: int
     ):
         self.model = model
         self.params = params
@@ -81,11 +72,15 @@ class Translator:
         self.max_length = max_length
 
     @classmethod
-    def from_run(cls, workdir: str | Path) -> "Translator":
-        """Returns the translator of a run's best finished checkpoint.
+    def from_run(cls, workdir: str | Path, *, average: int = 1) -> "Translator":
+        """Returns the translator of a run's best finished checkpoint, or of several.
+
+        Args:
+            average: takes the mean of the parameters of the last so many checkpoints
+                that were evaluated; 1 takes the best one.
 
         Raises:
-            InputError: the folder holds no run, or a run without a checkpoint.
+            InputError: the folder holds no run, or too few checkpoints.
         """
         workdir = Path(workdir)
         if not (workdir / "config.json").exists():
@@ -98,12 +93,49 @@ class Translator:
         model_config = config_from_json(config["model"])
         model = build(replace(model_config, vocab_size=tokenizer.vocab_size))
         with Checkpoints(workdir / "checkpoints") as checkpoints:
-            step = checkpoints.best_step()
-        if step is None:
+            best, last = checkpoints.best_step(), checkpoints.last_steps(average)
+        if best is None:
             raise InputError(f"{workdir}: no finished checkpoint yet; let it train on")
+        if len(last) < average:
+            raise InputError(
+                f"{workdir}: only {len(last)} checkpoints to average {average} of; ask "
+                f"for fewer, or train with --decoding.average {average}"
+            )
+        steps = [best] if average == 1 else last
         shapes = jax.eval_shape(partial(initialize, model), jax.random.key(0))
-        params = restore_params(workdir / "checkpoints", step, shapes)
+        params = average_params(workdir / "checkpoints", steps, shapes)
         return cls(model, params, tokenizer, config["data"]["max_length"])
+
+    @classmethod
+    def from_runs(
+        cls, workdirs: Sequence[str | Path], *, average: int = 1
+    ) -> "Translator":
+        """Returns the ensemble of several runs: the mean of their probabilities.
+
+        Args:
+            average: of each, as in `from_run`.
+
+        Raises:
+            InputError: as in `from_run`, or the runs have different tokenizers.
+        """
+        members = [cls.from_run(workdir, average=average) for workdir in workdirs]
+        files = [
+            (Path(workdir) / "tokenizer.model").read_bytes() for workdir in workdirs
+        ]
+        for workdir, file in zip(workdirs, files, strict=True):
+            if file != files[0]:
+                raise InputError(
+                    f"{workdir} and {workdirs[0]} have different tokenizers, so that "
+                    "they are no ensemble; train both on the same text"
+                )
+        if len(members) == 1:
+            return members[0]
+        return cls(
+            Ensemble(tuple(member.model for member in members)),
+            tuple(member.params for member in members),
+            members[0].tokenizer,
+            min(member.max_length for member in members),
+        )
 
     def translate(
         self,
@@ -113,6 +145,10 @@ class Translator:
         length_penalty: float = 1.0,
         num_best: int = 1,
         max_length: int | None = None,
+        prefixes: Sequence[str] | None = None,
+        required: Sequence[Sequence[str]] | None = None,
+        constraints: Constraints = ANYTHING,
+        sampling: Sampling | None = None,
     ) -> list[list[Hypothesis]]:
         """Returns the best translations of every sentence, in the order given.
 
@@ -122,30 +158,99 @@ class Translator:
             beam_size: hypotheses kept at each step; 1 is greedy.
             length_penalty: α; scores are log-probabilities over length^α.
             num_best: translations of each sentence, at most `beam_size`.
-            max_length: of a translation in subwords; None leaves it to the source's.
+            max_length: of a translation in subwords, end of sentence and prefix
+                included; None leaves it to the source's.
+            prefixes: what each translation begins with, in whole words; it does not
+                count for the score.
+            required: the words, or several with spaces between, that each translation
+                holds where a word begins. What follows them, an ending or a particle,
+                is the model's; a tokenizer of characters holds them anywhere. Let the
+                beam be wider than the number of their subwords.
+            constraints: what no translation may break.
+            sampling: draws `num_best` translations of each sentence, the best scored
+                first, instead of a search; `beam_size` then has no effect.
 
         Raises:
-            InputError: a sentence is too long, or a number is out of its range.
+            InputError: a sentence is too long, a number is out of its range, or no
+                translation keeps what was asked for.
         """
-        _check_range("beam_size", beam_size, 1, WIDEST)
-        _check_range("num_best", num_best, 1, beam_size)
-        if max_length is not None:
-            _check_range("max_length", max_length, 1, self.max_length)
-        ids = self._encode(sentences)
-        results = [[Hypothesis("", 0.0)] for _ in ids]
-        waiting: dict[int, list[int]] = {}
-        for number, row in enumerate(ids):
-            if len(row) > 1:
-                waiting.setdefault(self._bucket(len(row)), []).append(number)
-        for bucket, numbers in sorted(waiting.items()):
-            limit = max_length or min(2 * bucket, self.max_length)
-            search = _search(self.model, limit, beam_size, length_penalty)
-            for chunk in _chunks(numbers):
-                source = _pad([ids[number] for number in chunk], bucket)
-                found = jax.device_get(search(self.params, source))
-                for row, number in enumerate(chunk):
-                    results[number] = self._hypotheses(found, row, num_best)
+        check_range("beam_size", beam_size, 1, WIDEST)
+        check_range("num_best", num_best, 1, WIDEST if sampling else beam_size)
+        longest = self.max_length if max_length is None else max_length
+        check_range("max_length", longest, 1, self.max_length)
+        check_range("min_length", constraints.min_length, 0, longest)
+        _check_penalty(length_penalty)
+        plan = Plan(
+            num_best if sampling else beam_size,
+            length_penalty,
+            constraints.min_length,
+            constraints.no_repeated_ngram,
+            sampling.top_k if sampling else None,
+        )
+        sources = encode(self.tokenizer, sentences, self.max_length)
+        requests = read_requests(self.tokenizer, sources, prefixes, required)
+        if sampling and any(request.required for request in requests):
+            raise InputError("required words need a search; leave sampling out")
+        banned = read_banned(self.tokenizer, constraints.banned, requests)
+        shapes = self._shapes(requests, max_length, constraints.min_length)
+        results = [[Hypothesis("", 0.0)] for _ in requests]
+        for shape, numbers in chunks(shapes):
+            seeds = draw(sampling, numbers) if sampling else None
+            asked = given([requests[n] for n in numbers], shape, banned, seeds)
+            for number, hypotheses in zip(
+                numbers, self._find(plan, shape, asked), strict=True
+            ):
+                results[number] = hypotheses[:num_best]
+        for number, hypotheses in enumerate(results, start=1):
+            if not hypotheses:
+                raise InputError(
+                    f"sentence {number} has no translation that keeps what was asked "
+                    "for; ask for less, or for a higher max_length"
+                )
         return results
+
+    def score(
+        self,
+        sources: Sequence[str],
+        targets: Sequence[str],
+        *,
+        length_penalty: float = 1.0,
+    ) -> list[float]:
+        """Returns the score of each target as a translation of its source.
+
+        Its log-probability in nats, end of sentence counted, over length^α: what
+        `translate` gives a translation that ended.
+
+        Args:
+            length_penalty: α; 0 gives the log-probability itself, 1 that of a token.
+
+        Raises:
+            InputError: a sentence is too long, or the penalty out of its range.
+        """
+        _check_penalty(length_penalty)
+        if len(sources) != len(targets):
+            raise ValueError(
+                f"{len(sources)} sources need as many targets, not {len(targets)}"
+            )
+        source_ids = encode(self.tokenizer, sources, self.max_length, "source")
+        target_ids = encode(self.tokenizer, targets, self.max_length, "target")
+        shapes = [
+            (bucket(len(source), self.max_length), bucket(len(target), self.max_length))
+            for source, target in zip(source_ids, target_ids, strict=True)
+        ]
+        start, scores = self.tokenizer.start_id, [0.0] * len(shapes)
+        for (source_length, target_length), numbers in chunks(shapes, SCORED):
+            labels = [target_ids[number] for number in numbers]
+            log_probs = _score(self.model)(
+                self.params,
+                pad([source_ids[number] for number in numbers], source_length),
+                pad([[start, *row[:-1]] for row in labels], target_length),
+                pad(labels, target_length),
+            )
+            totals = np.asarray(log_probs).sum(axis=1)
+            for number, row, total in zip(numbers, labels, totals, strict=True):
+                scores[number] = float(total) / len(row) ** length_penalty
+        return scores
 
     def attention(self, source: str, target: str) -> AttentionMaps:
         """Returns where every attention of the model looks, given both sentences.
@@ -155,94 +260,86 @@ class Translator:
         Raises:
             InputError: a sentence is empty, or the source is too long.
         """
-        (source_ids,) = self._encode([source])
-        (target_ids,) = self.tokenizer.encode([target])
-        target_ids = [*target_ids, self.tokenizer.eos_id][: self.max_length]
-        if len(source_ids) == 1 or len(target_ids) == 1:
-            raise InputError("attention needs a source and a target that are not empty")
-        inputs = [self.tokenizer.start_id, *target_ids[:-1]]
-        maps = _look(self.model)(
-            self.params,
-            _pad([source_ids], self._bucket(len(source_ids))),
-            _pad([inputs], self._bucket(len(inputs))),
+        if isinstance(self.model, Ensemble):
+            raise InputError(
+                f"attention is of one model, but here are {len(self.model.models)}; "
+                "load one run alone"
+            )
+        return look(
+            self.model, self.params, self.tokenizer, source, target, self.max_length
         )
-        weights = {}
-        for path, leaf in jax.device_get(maps).items():
-            queries = len(source_ids) if path.startswith("encoder") else len(inputs)
-            own = path.endswith("self_attention")
-            keys = queries if own else len(source_ids)
-            weights[path] = leaf[0, :, :queries, :keys]
-        return AttentionMaps(
+
+    def align(
+        self, source: str, target: str, *, layer: int | None = None
+    ) -> list[tuple[int, int]]:
+        """Returns (source word, target word) for each target word, counted from 0.
+
+        The source word is the one that the model looks at most while it writes the
+        target word, by the mean over the heads; see `zoo.alignment`. Words stand
+        between spaces, in the text as the tokenizer reads it.
+
+        Args:
+            layer: of the decoder, from 1; None takes the last.
+
+        Raises:
+            InputError: the model has no attention, or no such layer, or the source is
+                too long.
+        """
+        (source_ids, target_ids) = self.tokenizer.encode([source, target])
+        if not source_ids or not target_ids:
+            return []
+        layers = list(self.attention(source, target).between().values())
+        if not layers:
+            raise InputError(
+                f"{type(self.model).__name__} has no attention to align words by; "
+                "choose a model with attention"
+            )
+        layer = len(layers) if layer is None else layer
+        check_range("layer", layer, 1, len(layers))
+        weights = layers[layer - 1].mean(axis=0)
+        texts = token_texts(self.tokenizer)
+        return align_words(
             weights,
-            [*self.tokenizer.pieces(source), "</s>"],
-            [*self.tokenizer.pieces(target), "</s>"][: self.max_length],
+            [texts[token] for token in source_ids],
+            [texts[token] for token in target_ids[: len(weights)]],
         )
 
-    def _encode(self, sentences):
-        """Returns the tokens of every sentence, with the end of sentence."""
-        ids = []
-        for number, tokens in enumerate(self.tokenizer.encode(sentences), start=1):
-            if len(tokens) + 1 > self.max_length:
-                raise InputError(
-                    f"sentence {number} has {len(tokens) + 1} tokens, more than the "
-                    f"{self.max_length} that the model was trained for; split it"
-                )
-            ids.append([*tokens, self.tokenizer.eos_id])
-        return ids
+    def _shapes(self, requests, max_length, min_length) -> list[Shape | None]:
+        """Returns the shape of each request, None where there is nothing to read."""
+        shapes = [
+            shape_of(request, self.max_length, max_length, min_length)
+            if len(request.source) > 1
+            else None
+            for request in requests
+        ]
+        for number, (request, shape) in enumerate(zip(requests, shapes, strict=True)):
+            if shape is not None:
+                request.check_room(number + 1, shape.max_length)
+        return shapes
 
-    def _bucket(self, length):
-        """Returns the length a sentence is padded to: 16, doubled until it fits."""
-        bucket = SHORTEST
-        while bucket < length:
-            bucket *= 2
-        return min(bucket, self.max_length)
-
-    def _hypotheses(self, found: Hypotheses, row: int, num_best: int):
-        scores = found.scores[row, :num_best]
-        texts = self.tokenizer.decode(np.asarray(found.tokens[row, :num_best]))
+    def _find(self, plan, shape, asked) -> list[list[Hypothesis]]:
+        """Returns the hypotheses of every row."""
+        search = compiled(self.model, self.tokenizer.vocab_size, plan, shape.max_length)
+        found = jax.device_get(search(self.params, asked))
         return [
-            Hypothesis(text, float(score))
-            for text, score in zip(texts, scores, strict=True)
-            if score > IMPOSSIBLE
+            [
+                Hypothesis(text, float(score))
+                for text, score in zip(
+                    self.tokenizer.decode(tokens), scores, strict=True
+                )
+                if score > IMPOSSIBLE
+            ]
+            for tokens, scores in zip(*found, strict=True)
         ]
 
 
-@lru_cache(maxsize=64)
-def _search(model, max_length, beam_size, length_penalty):
-    """Returns the jitted search; jax keeps a compilation for each shape of source."""
-    if beam_size == 1:
-        search = partial(greedy_search, length_penalty=length_penalty)
-    else:
-        search = partial(
-            beam_search, num_hypotheses=beam_size, length_penalty=length_penalty
-        )
-    return jax.jit(lambda params, source: search(model, params, source, max_length))
-
-
 @lru_cache(maxsize=8)
-def _look(model):
-    return jax.jit(partial(attention_maps, model))
+def _score(model):
+    return jax.jit(partial(score_pairs, model))
 
 
-def _chunks(numbers: list[int]) -> Iterator[list[int]]:
-    """Yields at most as many at once as the largest of ROWS; the last is repeated.
-
-    Repeated rather than padded, because a row of nothing might never end.
-    """
-    for first in range(0, len(numbers), ROWS[-1]):
-        chunk = numbers[first : first + ROWS[-1]]
-        size = min(rows for rows in ROWS if rows >= len(chunk))
-        yield chunk + chunk[-1:] * (size - len(chunk))
-
-
-def _pad(rows: list[list[int]], length: int) -> jax.Array:
-    """Returns the rows under one length, with padding at the end."""
-    padded = np.zeros((len(rows), length), np.int32)
-    for place, row in enumerate(rows):
-        padded[place, : len(row)] = row
-    return jnp.asarray(padded)
-
-
-def _check_range(name: str, value: int, low: int, high: int):
-    if not low <= value <= high:
-        raise InputError(f"{name} is {value}, but must be from {low} to {high}")
+def _check_penalty(length_penalty: float) -> None:
+    if not 0 <= length_penalty < math.inf:
+        raise InputError(
+            f"length_penalty is {length_penalty}, but must be 0 or above; 1 is usual"
+        )

@@ -5,72 +5,21 @@ Nothing here loads jax, so that `--help` answers at once.
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from zoo.catalogue import config_to_json, model_config
-from zoo.errors import require_positive, require_rate
+from zoo.data.sources import (
+    Data,
+    FilesData,
+    PhrasesData,
+    TfdsData,
+    TransliterationData,
+    TsvData,
+    VersesData,
+)
+from zoo.errors import InputError, require_positive, require_rate, unknown
 from zoo.models.configs import ModelConfig
 from zoo.training.config import OptimizerConfig
-
-
-@dataclass(frozen=True)
-class PhrasesData:
-    """Phrases of Unicode CLDR in two locales, made on the spot.
-
-    Attributes:
-        source_locale: a locale of Babel, such as en, de, pt_BR.
-        target_locale: another one.
-        max_length: longest sentence in subwords, end of sentence included.
-    """
-
-    source_locale: str = "en"
-    target_locale: str = "ko"
-    num_train: int = 60_000
-    num_validation: int = 1_000
-    num_test: int = 2_000
-    lowercase: bool = False
-    max_length: int = 96
-
-
-@dataclass(frozen=True)
-class FilesData:
-    """Aligned text files FOLDER/SPLIT.LANGUAGE, or the same with .gz.
-
-    Attributes:
-        source: the ending of the source files, such as de.
-        target: the ending of the target files, such as en.
-        lowercase: fold case in the tokenizer, and ignore it in BLEU.
-        max_length: longest sentence in subwords, end of sentence included.
-    """
-
-    folder: Path = Path()
-    source: str = "de"
-    target: str = "en"
-    train: str = "train"
-    validation: str = "val"
-    test: str = "test"
-    lowercase: bool = False
-    max_length: int = 128
-
-
-@dataclass(frozen=True)
-class TsvData:
-    """Tables with a header line, or the same with .gz.
-
-    Attributes:
-        source: the source's column.
-        target: the target's column.
-        lowercase: fold case in the tokenizer, and ignore it in BLEU.
-        max_length: longest sentence in subwords, end of sentence included.
-    """
-
-    train: Path = Path("train.tsv")
-    validation: Path = Path("validation.tsv")
-    test: Path = Path("test.tsv")
-    source: str = "source"
-    target: str = "target"
-    lowercase: bool = False
-    max_length: int = 128
 
 
 @dataclass(frozen=True)
@@ -84,6 +33,14 @@ class TrainingConfig:
         label_smoothing: probability spread over the vocabulary.
         evaluation_interval: updates between two evaluations and checkpoints.
         driver: what runs the step on the local devices.
+        accumulation: portions in which a batch is taken, one after the other.
+        precision: of the forward and the backward pass; parameters are float32.
+        ema_decay: of a moving average of the parameters, which is then what is
+            validated and translates; 0 keeps none.
+        patience: evaluations in a row without a better validation loss after which the
+            run ends; 0 is never.
+        max_minutes: of the run, interruptions not counted, after which it ends; 0 is
+            never.
     """
 
     num_steps: int = 1_000
@@ -92,12 +49,27 @@ class TrainingConfig:
     label_smoothing: float = 0.1
     evaluation_interval: int = 250
     driver: Literal["jit", "pmap"] = "jit"
+    accumulation: int = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    ema_decay: float = 0.0
+    patience: int = 0
+    max_minutes: float = 0.0
 
     def __post_init__(self):
         require_positive(
-            self, "num_steps", "tokens_per_batch", "num_buckets", "evaluation_interval"
+            self,
+            "num_steps",
+            "tokens_per_batch",
+            "num_buckets",
+            "evaluation_interval",
+            "accumulation",
         )
-        require_rate(self, "label_smoothing")
+        require_rate(self, "label_smoothing", "ema_decay")
+        for name in ("patience", "max_minutes"):
+            if getattr(self, name) < 0:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, but must not be negative"
+                )
 
 
 @dataclass(frozen=True)
@@ -107,13 +79,16 @@ class DecodingConfig:
     Attributes:
         beam_size: hypotheses kept at each step; 1 is greedy.
         length_penalty: scores are log-probabilities over length to this power.
+        average: checkpoints whose mean translates, the last so many evaluated ones; 1
+            is the best one.
     """
 
     beam_size: int = 1
     length_penalty: float = 1.0
+    average: int = 1
 
     def __post_init__(self):
-        require_positive(self, "beam_size")
+        require_positive(self, "beam_size", "average")
 
 
 @dataclass(frozen=True)
@@ -126,12 +101,22 @@ class Config:
     """
 
     model: ModelConfig
-    data: PhrasesData | FilesData | TsvData = field(default_factory=PhrasesData)
+    data: Data = field(default_factory=PhrasesData)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     seed: int = 0
     workdir: Path = Path("runs/translate")
+
+    def __post_init__(self):
+        training, average = self.training, self.decoding.average
+        evaluations = -(-training.num_steps // training.evaluation_interval)
+        if average > evaluations:
+            raise InputError(
+                f"average is {average}, but {training.num_steps} updates have only "
+                f"{evaluations} evaluations; lower --decoding.average or "
+                "--training.evaluation-interval"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Returns what makes the run what it is: everything but its place."""
@@ -185,6 +170,78 @@ def _multi30k_rnn(name: str) -> Config:
     )
 
 
+# The recipe of Wu et al. (2021) on their files. Epochs are of 54 updates; training ends
+# ten epochs after the best one, and the last ten checkpoints are averaged.
+_WU2021 = Config(
+    model=model_config("transformer-tiny", vocab_size=10_000),
+    data=FilesData(
+        source="en",
+        target="de",
+        validation="valid",
+        test="test.2016",
+        tokens="words",
+    ),
+    optimizer=OptimizerConfig(learning_rate=5e-3, warmup_steps=2_000, clip_norm=25.0),
+    training=TrainingConfig(
+        num_steps=8_000,
+        tokens_per_batch=8_192,
+        num_buckets=4,
+        evaluation_interval=54,
+        patience=10,
+    ),
+    decoding=DecodingConfig(beam_size=5, average=10),
+)
+
+# Verses of at most 25 words to train on and of up to 50 to test on.
+_BIBLE = Config(
+    model=model_config(
+        "transformer-tiny",
+        vocab_size=6_000,
+        num_layers=3,
+        mlp_dim=512,
+        max_positions=192,
+    ),
+    data=VersesData(max_length=192),
+    optimizer=OptimizerConfig(learning_rate=2e-3, schedule="cosine", warmup_steps=300),
+    training=TrainingConfig(
+        num_steps=2_400,
+        tokens_per_batch=2_048,
+        num_buckets=4,
+        evaluation_interval=400,
+    ),
+    decoding=DecodingConfig(beam_size=5),
+)
+
+
+def _bible_rnn(name: str, **sizes: int) -> Config:
+    """Returns the row of the bottleneck whose model is a recurrent one."""
+    model = model_config(
+        name, vocab_size=6_000, model_dim=192, dropout_rate=0.3, **sizes
+    )
+    return replace(_BIBLE, model=model)
+
+
+def _bible_positions(positions: str) -> Config:
+    return replace(_BIBLE, model=replace(_BIBLE.model, positions=positions))
+
+
+# Some ten epochs of a list of 26,547 words and their Hangul.
+_TRANSLITERATION = replace(
+    _PHRASES,
+    model=model_config(
+        "transformer-tiny", vocab_size=2_000, num_layers=2, dropout_rate=0.1
+    ),
+    data=TransliterationData(),
+    training=replace(
+        _PHRASES.training,
+        num_steps=2_000,
+        label_smoothing=0.1,
+        evaluation_interval=400,
+    ),
+    decoding=DecodingConfig(beam_size=5),
+)
+
+
 PRESETS: dict[str, tuple[str, Config]] = {
     "phrases": ("Phrases of CLDR, English to Korean, Transformer.", _PHRASES),
     "phrases-bahdanau": (
@@ -225,6 +282,26 @@ PRESETS: dict[str, tuple[str, Config]] = {
         )
         for score in ("dot", "general", "concat")
     },
+    "wu2021": (
+        "Multi30k, English to German, the recipe and the files of Wu et al. (2021).",
+        _WU2021,
+    ),
+    "bible": ("Verses, Korean to English, Transformer.", _BIBLE),
+    **{
+        f"bible-{positions}": (
+            f"The same verses and updates, Transformer with {positions} positions.",
+            _bible_positions(positions),
+        )
+        for positions in ("learned", "rotary", "relative", "alibi")
+    },
+    "bible-bahdanau": (
+        "The same verses and updates, RNN with Bahdanau attention.",
+        _bible_rnn("rnn-bahdanau", attention_dim=192),
+    ),
+    "bible-rnn": (
+        "The same verses and updates, RNN without attention.",
+        _bible_rnn("rnn-gru"),
+    ),
     "files": (
         "Your own aligned text files, Transformer.",
         Config(model=model_config("transformer-small"), data=FilesData()),
@@ -233,22 +310,36 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "Your own tables, Transformer.",
         Config(model=model_config("transformer-small"), data=TsvData()),
     ),
+    "tfds": (
+        "A translation set of TensorFlow Datasets, Transformer.",
+        Config(model=model_config("transformer-small"), data=TfdsData()),
+    ),
+    "transliteration": (
+        "Foreign words to Hangul, letter by letter, Transformer.",
+        _TRANSLITERATION,
+    ),
 }
 DEFAULT_PRESET = "phrases"
 
 
-def data_from_json(values: dict[str, Any]) -> PhrasesData | FilesData | TsvData:
-    """Returns the data that `Config.to_json` wrote."""
+def data_from_json(values: dict[str, Any]) -> Data:
+    """Returns the data that `Config.to_json` wrote.
+
+    Raises:
+        InputError: there is no such kind of data, or it has no such field.
+    """
+    kinds = {kind.__name__: kind for kind in get_args(Data)}
     values = dict(values)
-    kinds = {kind.__name__: kind for kind in (PhrasesData, FilesData, TsvData)}
-    kind = kinds[values.pop("kind")]
-    paths = {field.name for field in fields(kind) if field.type is Path}
-    return kind(
-        **{
-            name: Path(value) if name in paths else value
-            for name, value in values.items()
-        }
-    )
+    name = str(values.pop("kind", None))
+    if name not in kinds:
+        raise unknown("kind of data", name, kinds)
+    types = {field.name: field.type for field in fields(kinds[name])}
+    makers = {Path: Path, tuple[str, ...]: tuple}
+    for key, value in values.items():
+        if key not in types:
+            raise unknown(f"field of {name}", key, types)
+        values[key] = makers.get(types[key], lambda same: same)(value)
+    return kinds[name](**values)
 
 
 def name_of(config: Config) -> str | None:

@@ -1,17 +1,17 @@
 """The text of an experiment, from whichever of its sources, as words and as tokens."""
 
+import logging
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-from experiments.translate.config import Config, FilesData, PhrasesData, TsvData
+from experiments.translate.config import Config
 from zoo.data.batching import check_lengths, lengths_with_end
-from zoo.data.text import ParallelText, read_pair_of_files, read_tsv, sha256
+from zoo.data.sources import Data
+from zoo.data.splits import SPLITS, Split
+from zoo.data.text import ParallelText, sha256
 from zoo.data.tokenizer import Tokenizer
-from zoo.errors import InputError
 
-Split = Literal["train", "validation", "test"]
 Ids = list[list[int]]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,7 @@ def prepare(config: Config) -> Corpora:
         InputError: a locale is unknown, a file is missing or damaged, or a sentence of
             any text is too long.
     """
-    splits: tuple[Split, ...] = ("train", "validation", "test")
-    texts = {split: load(config.data, split, config.seed) for split in splits}
+    texts = {split: load(config.data, split, config.seed) for split in SPLITS}
     path = config.workdir / "tokenizer.model"
     if path.exists():
         tokenizer = Tokenizer.load(path)
@@ -55,11 +54,13 @@ def prepare(config: Config) -> Corpora:
         tokenizer = Tokenizer.train(
             [*text.source, *text.target],
             config.model.vocab_size,
+            tokens=config.data.tokens,
             lowercase=config.data.lowercase,
         )
     ids = {
-        split: _encode(config.data, split, texts[split], tokenizer) for split in splits
+        split: _encode(config.data, split, texts[split], tokenizer) for split in SPLITS
     }
+    _tell_unknown(ids["train"], tokenizer)
     return Corpora(
         **texts,
         tokenizer=tokenizer,
@@ -68,66 +69,32 @@ def prepare(config: Config) -> Corpora:
     )
 
 
-def load(
-    data: PhrasesData | FilesData | TsvData, split: Split, seed: int
-) -> ParallelText:
+def load(data: Data, split: Split, seed: int) -> ParallelText:
     """Returns the pairs of one split.
 
     Raises:
         InputError: a locale is unknown, or a file is missing or damaged.
     """
-    if isinstance(data, PhrasesData):
-        from zoo.data.phrases import phrases
-
-        count = {
-            "train": data.num_train,
-            "validation": data.num_validation,
-            "test": data.num_test,
-        }[split]
-        return phrases(data.source_locale, data.target_locale, split, count, seed)
-    if isinstance(data, TsvData):
-        return read_tsv(getattr(data, split), data.source, data.target)
-    return read_pair_of_files(*files(data, split))
-
-
-def files(data: FilesData, split: Split) -> tuple[Path, Path]:
-    """Returns the source and the target file of a split."""
-    name = getattr(data, split)
-    return _file(data, f"{name}.{data.source}"), _file(data, f"{name}.{data.target}")
-
-
-def where(data: PhrasesData | FilesData | TsvData, split: Split) -> tuple[str, str]:
-    """Returns what to call the source and the target side in an error."""
-    if isinstance(data, FilesData):
-        source, target = files(data, split)
-        return str(source), str(target)
-    if isinstance(data, TsvData):
-        path = getattr(data, split)
-        return f"{path}, column {data.source}", f"{path}, column {data.target}"
-    return f"phrases in {data.source_locale}", f"phrases in {data.target_locale}"
-
-
-def _file(data: FilesData, name: str) -> Path:
-    for path in (data.folder / name, data.folder / f"{name}.gz"):
-        if path.exists():
-            return path
-    raise InputError(
-        f"{data.folder / name}: no such file, nor {name}.gz; give --data.folder, and "
-        "--data.source, --data.target and the names of the splits if they differ"
-    )
+    return data.read(split, seed)
 
 
 def _encode(
-    data: PhrasesData | FilesData | TsvData,
-    split: Split,
-    text: ParallelText,
-    tokenizer: Tokenizer,
+    data: Data, split: Split, text: ParallelText, tokenizer: Tokenizer
 ) -> tuple[Ids, Ids]:
     """Returns the tokens of both sides; refuses a sentence that is too long."""
     source, target = tokenizer.encode(text.source), tokenizer.encode(text.target)
-    first_line = 2 if isinstance(data, TsvData) else 1
-    for ids, name in zip((source, target), where(data, split), strict=True):
-        remedy = "remove or split it, or raise --data.max-length"
-        lengths = lengths_with_end(ids)
-        check_lengths(lengths, data.max_length, name, remedy, first_line)
+    remedy = "remove or split it, or raise --data.max-length"
+    for ids, where in zip((source, target), data.where(split), strict=True):
+        check_lengths(lengths_with_end(ids), data.max_length, where, remedy, text.line)
     return source, target
+
+
+def _tell_unknown(ids: tuple[Ids, Ids], tokenizer: Tokenizer) -> None:
+    """Says how much of the training text a vocabulary of words has no room for."""
+    tokens = [token for side in ids for sentence in side for token in sentence]
+    if unknown := tokens.count(tokenizer.unknown_id):
+        _log.warning(
+            "%.2f %% of the training text are unknown to a vocabulary of %d; "
+            "raise --model.vocab-size to know them",
+            *(100 * unknown / len(tokens), tokenizer.vocab_size),
+        )

@@ -1,14 +1,19 @@
 """Scores a trained translator on its test set, or on two files."""
 
 import json
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from experiments.command import run
 from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    from zoo.data.text import ParallelText
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,17 @@ class Arguments:
     """Hypotheses kept at each step; 1 is greedy."""
     length_penalty: float = 1.0
     """Scores are log-probabilities over length to this power."""
+    average: int = 1
+    """Checkpoints whose mean translates, the last so many; 1 is the best one."""
     output: Path | None = None
     """File for the translations, one a line."""
+    by_length: bool = False
+    """Print a table of the scores by the length of the source, too."""
+    plot: Path | None = None
+    """Picture of the scores by the length of the source: .png, .svg or .pdf."""
+    score: bool = False
+    """Translate nothing; print for each pair its log-probability in nats over length to
+    the power of the penalty, its source and its reference, with tabs between."""
 
 
 def main(arguments: list[str]) -> None:
@@ -44,34 +58,114 @@ def main(arguments: list[str]) -> None:
 
 
 def evaluate(arguments: Arguments) -> None:
-    """Prints the scores as one line of JSON, and writes the translations if asked."""
-    from dataclasses import asdict
-
-    import zoo
+    """Prints the scores as one line of JSON, or the score of every pair."""
     from experiments.translate.config import DecodingConfig, data_from_json
     from experiments.translate.corpus import load
-    from experiments.translate.scoring import score, translate_all
-    from experiments.translate.translate import ONE_LINE
+    from experiments.translate.scoring import translate_all
     from zoo.data.text import read_pair_of_files
     from zoo.training.records import read_json
+    from zoo.translator import Translator
 
-    if (arguments.source is None) != (arguments.reference is None):
-        raise InputError("--source and --reference go together; give both or none")
-    translator = zoo.load(arguments.model)
+    _check(arguments)
+    translator = Translator.from_run(arguments.model, average=arguments.average)
     config = read_json(arguments.model / "config.json")
+    data = data_from_json(config["data"])
     if arguments.source is None:
-        data = data_from_json(config["data"])
         text = load(data, arguments.split, config["seed"])
     else:
         text = read_pair_of_files(arguments.source, arguments.reference)
+    if arguments.score:
+        scores = translator.score(
+            text.source, text.target, length_penalty=arguments.length_penalty
+        )
+        show_pairs(text, scores)
+        return
     decoding = DecodingConfig(arguments.beam_size, arguments.length_penalty)
     translations = translate_all(translator, text.source, decoding)
     if arguments.output is not None:
-        lines = "".join(f"{line.translate(ONE_LINE)}\n" for line in translations)
-        arguments.output.write_text(lines, encoding="utf-8")
-    scores = score(text, translations, lowercase=config["data"]["lowercase"])
-    line = {"model": str(arguments.model), "n": len(text), **asdict(scores)}
-    print(json.dumps(line, ensure_ascii=False))
+        write_lines(arguments.output, translations)
+    report(
+        arguments,
+        text,
+        translations,
+        lowercase=data.lowercase,
+        tokenize=data.bleu_tokenize,
+    )
+
+
+def report(
+    arguments: Arguments,
+    text: "ParallelText",
+    translations: Sequence[str],
+    *,
+    lowercase: bool,
+    tokenize: str,
+) -> None:
+    """Prints the scores, and the table and the picture by length that are asked for."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from experiments.translate.lengths import by_length, draw_by_length, table
+    from experiments.translate.scoring import (
+        count,
+        intervals,
+        scores_of,
+        signatures,
+    )
+    from zoo.plots import save
+
+    how = {"lowercase": lowercase, "tokenize": tokenize}
+    counts = count(translations, text.target, **how)
+    line = {
+        "model": str(arguments.model),
+        "n": len(text),
+        **asdict(scores_of(counts, text.category)),
+        "intervals": intervals(counts),
+        "signatures": signatures(counts),
+    }
+    print(json.dumps(line, ensure_ascii=False), flush=True)
+    if not arguments.by_length and arguments.plot is None:
+        return
+    rows = by_length({str(arguments.model): translations}, text, **how)
+    if arguments.by_length:
+        Console().print(table(rows))
+    if arguments.plot is not None:
+        save(draw_by_length(rows), arguments.plot)
+
+
+def show_pairs(text: "ParallelText", scores: Sequence[float]) -> None:
+    """Prints score, source and target of each pair; their own tabs become spaces."""
+    for score, source, target in zip(scores, text.source, text.target, strict=True):
+        fields = f"{score:.4f}", source.replace("\t", " "), target.replace("\t", " ")
+        sys.stdout.write("\t".join(fields) + "\n")
+    sys.stdout.flush()
+
+
+def write_lines(path: Path, sentences: Sequence[str]) -> None:
+    """Writes sentences, one a line."""
+    from experiments.translate.translate import ONE_LINE
+
+    lines = "".join(f"{sentence.translate(ONE_LINE)}\n" for sentence in sentences)
+    try:
+        path.write_text(lines, encoding="utf-8", newline="")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _check(arguments: Arguments) -> None:
+    """Refuses options that do not go together, before anything is loaded."""
+    from zoo.plots import check_suffix
+
+    if (arguments.source is None) != (arguments.reference is None):
+        raise InputError("--source and --reference go together; give both or none")
+    if arguments.score and (arguments.by_length or arguments.plot or arguments.output):
+        raise InputError(
+            "--score translates nothing, so that --output, --by-length and --plot have "
+            "nothing to show; leave them out"
+        )
+    if arguments.plot is not None:
+        check_suffix(arguments.plot)
 
 
 if __name__ == "__main__":

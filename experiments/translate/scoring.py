@@ -1,6 +1,9 @@
 """What a translator is worth on a text: scores, and translations to look at."""
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -8,7 +11,17 @@ from rich.table import Table
 from experiments.translate.config import DecodingConfig
 from zoo import metrics
 from zoo.data.text import ParallelText
-from zoo.translator import Translator
+
+if TYPE_CHECKING:
+    from zoo.translator import Translator
+
+SUBWORD_MARK = "@@ "
+NAMES = {
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "chrf_pp": "chrF++",
+    "exact_match": "exact match %",
+}
 
 
 @dataclass(frozen=True)
@@ -16,18 +29,20 @@ class Scores:
     """Scores of one text, from 0 to 100, and what BLEU was counted with.
 
     Attributes:
+        chrf_pp: chrF++.
         exact_match_by_category: None where the text has no categories.
     """
 
     bleu: float
     chrf: float
+    chrf_pp: float
     exact_match: float
     exact_match_by_category: dict[str, float] | None
     signature: str
 
 
 def translate_all(
-    translator: Translator, sentences: list[str], decoding: DecodingConfig
+    translator: "Translator", sentences: list[str], decoding: DecodingConfig
 ) -> list[str]:
     """Returns the best translation of every sentence."""
     found = translator.translate(
@@ -38,34 +53,100 @@ def translate_all(
     return [hypotheses[0].text for hypotheses in found]
 
 
-def score(text: ParallelText, hypotheses: list[str], *, lowercase: bool) -> Scores:
-    """Compares translations with the references of a text.
+def join_subwords(sentence: str) -> str:
+    """Returns the words of a sentence that byte-pair encoding has cut, as fairseq does.
+
+    >>> join_subwords("ein gras@@ grün@@ er ball@@")
+    'ein grasgrüner ball'
+    """
+    return f"{sentence} ".replace(SUBWORD_MARK, "").rstrip()
+
+
+def comparable(
+    sentences: Sequence[str], *, lowercase: bool, tokenize: str
+) -> list[str]:
+    """Returns sentences as they are scored.
 
     Args:
-        lowercase: whether case counts for nothing, in every score.
+        lowercase: whether case counts for nothing.
+        tokenize: as for `metrics.bleu`; subwords of "none", tokenized text, are joined.
     """
-    references = text.target
-    if lowercase:
-        hypotheses = [sentence.lower() for sentence in hypotheses]
-        references = [sentence.lower() for sentence in references]
-    bleu = metrics.bleu(hypotheses, references, lowercase=lowercase)
+    if tokenize == "none":
+        sentences = [join_subwords(sentence) for sentence in sentences]
+    return [x.lower() for x in sentences] if lowercase else list(sentences)
+
+
+def count(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    *,
+    names: Collection[str] = NAMES,
+    lowercase: bool,
+    tokenize: str = "13a",
+) -> dict[str, metrics.Counts]:
+    """Returns what each score is made of; the arguments are those of `comparable`.
+
+    Raises:
+        InputError: for unequal numbers of sentences, none, or an unknown tokenizer.
+    """
+    hypotheses = comparable(hypotheses, lowercase=lowercase, tokenize=tokenize)
+    references = comparable(references, lowercase=lowercase, tokenize=tokenize)
+    counters = {
+        "bleu": partial(metrics.bleu_counts, lowercase=lowercase, tokenize=tokenize),
+        "chrf": partial(metrics.chrf_counts, lowercase=lowercase),
+        "chrf_pp": partial(metrics.chrf_counts, word_order=2, lowercase=lowercase),
+        "exact_match": metrics.exact_match_counts,
+    }
+    return {name: counters[name](hypotheses, references) for name in names}
+
+
+def scores_of(
+    counts: Mapping[str, metrics.Counts], category: Sequence[str] | None = None
+) -> Scores:
+    """Returns the scores that counts make; the category is that of each sentence."""
     by_category = None
-    if text.category is not None:
-        by_category = metrics.exact_match_by(text.category, hypotheses, references)
+    if category is not None:
+        by_category = metrics.score_by(category, counts["exact_match"])
     return Scores(
-        bleu=bleu.value,
-        chrf=metrics.chrf(hypotheses, references).value,
-        exact_match=metrics.exact_match(hypotheses, references),
+        **{name: counts[name].score().value for name in NAMES},
         exact_match_by_category=by_category,
-        signature=bleu.signature,
+        signature=counts["bleu"].signature,
     )
+
+
+def intervals(counts: Mapping[str, metrics.Counts]) -> dict[str, tuple[float, float]]:
+    """Returns between which 95 % of each score lie when the sentences are resampled."""
+    return {
+        name: metrics.interval(metrics.bootstrap(rows)) for name, rows in counts.items()
+    }
+
+
+def signatures(counts: Mapping[str, metrics.Counts]) -> dict[str, str]:
+    """Returns sacreBLEU's signature of each score that has one."""
+    return {name: rows.signature for name, rows in counts.items() if rows.signature}
+
+
+def score(
+    text: ParallelText,
+    hypotheses: Sequence[str],
+    *,
+    lowercase: bool,
+    tokenize: str = "13a",
+) -> Scores:
+    """Compares translations with the references of a text, as `count` does.
+
+    Raises:
+        InputError: for another number of hypotheses, none, or an unknown tokenizer.
+    """
+    counts = count(hypotheses, text.target, lowercase=lowercase, tokenize=tokenize)
+    return scores_of(counts, text.category)
 
 
 def show(console: Console, scores: Scores) -> None:
     """Prints the scores, by category where there are any."""
     console.print(
         f"BLEU {scores.bleu:.2f}, chrF {scores.chrf:.2f}, "
-        f"exact match {scores.exact_match:.2f} %",
+        f"chrF++ {scores.chrf_pp:.2f}, exact match {scores.exact_match:.2f} %",
         highlight=False,
     )
     if scores.exact_match_by_category:

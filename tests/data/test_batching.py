@@ -305,15 +305,15 @@ def test_evaluation_sees_every_pair_once(pairs, limits):
 
 
 def test_a_sentence_beyond_the_limit_is_named():
-    check_lengths(np.array([256, 3]), 256, "train.de", "shorten it")
+    check_lengths(np.array([256, 3]), 256, "train.de, line", "shorten it")
     with pytest.raises(InputError) as caught:
-        check_lengths([3, 612, 3, 257], 256, "train.de", "raise --max-length")
+        check_lengths([3, 612, 3, 257], 256, "train.de, line", "raise --max-length")
     assert str(caught.value) == (
         "train.de, line 2: 612 tokens, more than the limit of 256 (and 1 more); "
         "raise --max-length"
     )
     with pytest.raises(InputError, match=r"line 3: 9 tokens, .* of 8; shorten it"):
-        check_lengths([1, 9], 8, "a.tsv", "shorten it", first_line=2)
+        check_lengths([1, 9], 8, "a.tsv, line", "shorten it", [2, 3].__getitem__)
 
 
 @pytest.mark.parametrize("name", ["tokens_per_batch", "num_buckets", "rows_multiple"])

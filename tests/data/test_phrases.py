@@ -18,8 +18,8 @@ from zoo.data.phrases import (
     either,
     phrases,
     product,
-    split_of,
 )
+from zoo.data.splits import split_of
 from zoo.errors import InputError
 
 ENGLISH, KOREAN = Locale("en"), Locale("ko")

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from zoo.data.text import ParallelText, read_pair_of_files, read_tsv, sha256
+from zoo.data.text import ParallelText, read_pair_of_files, select, sha256
 from zoo.errors import InputError
 
 
@@ -112,42 +112,26 @@ def test_a_damaged_gzip_file_is_refused(write):
         )
 
 
-@pytest.mark.parametrize("name", ["phrases.tsv", "phrases.tsv.gz"])
-def test_columns_of_a_table_are_found_by_name(write, name):
-    path = write(name, b'en\tnote\tko\r\n"a\tx\tb\r\n c \t\td"\r\n')
-    text = read_tsv(path, source_column="ko", target_column="en")
-    assert text == ParallelText(["b", 'd"'], ['"a', " c "])
-
-
-@pytest.mark.parametrize(
-    ("data", "claim"),
-    [
-        (b"en\tde\na\tb\n", ", line 1: no column 'ko'; the columns are en, de"),
-        (b"en\tko\tko\na\tb\tc\n", ", line 1: two columns 'ko'"),
-        (b"en\tko\na\tb\nc\n", ", line 3: 1 columns, but the header has 2"),
-        (b"en\tko\na\tb\tc\n", ", line 2: 3 columns, but the header has 2"),
-        (b"en\tko\na\tb\n\nc\td\n", ", line 3: 1 columns, but the header has 2"),
-        (b"en\tko\na\tb\n \tc\n", ", line 3: column 'en' is empty"),
-        (b"en\tko\na\tb\xc0\n", ", line 2: no valid UTF-8"),
-        (b"en\tko\n", ": no lines below the header"),
-        (b"", ": the file is empty"),
-    ],
-)
-def test_a_bad_table_is_refused_with_its_line(write, data, claim):
-    path = write("phrases.tsv", data)
-    assert refusal(read_tsv, path, "en", "ko").startswith(f"{path}{claim}")
-
-
 def test_columns_of_unequal_length_are_refused():
     assert "2, 1" in refusal(ParallelText, ["a", "b"], ["a"])
     assert "1, 1, 2" in refusal(ParallelText, ["a"], ["a"], ["x", "y"])
 
 
-def test_the_fingerprint_depends_on_the_pairs_alone(write):
+def test_what_is_selected_keeps_its_category_and_its_line():
+    text = ParallelText(list("abc"), list("xyz"), list("ijk"))
+    part = select(text, [True, False, True])
+    assert part == ParallelText(["a", "c"], ["x", "z"], ["i", "k"])
+    assert [part.line(0), part.line(1)] == [1, 3]
+    assert select(part, [False, True]).line(0) == 3
+    assert select(ParallelText(["a"], ["x"]), [True]).category is None
+
+
+def test_the_fingerprint_depends_on_the_pairs_alone():
     text = ParallelText(["ä", "b"], ["c", "d"])
-    path = write("t.tsv", "en\tde\nc\tä\nd\tb\n".encode())
-    assert sha256(read_tsv(path, "de", "en")) == sha256(text)
     assert sha256(ParallelText(text.source, text.target, ["x", "y"])) == sha256(text)
+    moved = ParallelText(text.source, text.target, lines=[7, 9])
+    assert sha256(moved) == sha256(text)
+    assert moved == text
     assert re.fullmatch("[0-9a-f]{64}", sha256(text))
 
 

@@ -6,9 +6,10 @@ import optax
 import pytest
 
 import zoo
-from zoo.losses import tied_cross_entropy
+from zoo.losses import TokenLoss, tied_cross_entropy
 from zoo.models.contract import initialize
 from zoo.training.devices import make_driver
+from zoo.training.plateau import observe
 from zoo.training.step import init_state, make_train_step
 
 ROWS, LENGTH, VOCAB = 16, 6, 23
@@ -36,8 +37,7 @@ def parts():
         labels = batch["labels"]
         return tied_cross_entropy(features, table, labels, labels != 0, 0.1)
 
-    step = make_train_step(loss, OPTIMIZER, jax.random.key(0))
-    return step, initialize(model, jax.random.key(1))
+    return loss, initialize(model, jax.random.key(1))
 
 
 def batches(count):
@@ -52,7 +52,13 @@ def batches(count):
         yield {"source": source, "inputs": inputs, "labels": labels}
 
 
-def trained(step, params, name, num_devices):
+def make_step(loss, accumulation):
+    key = jax.random.key(0)
+    return make_train_step(loss, OPTIMIZER, key, accumulation=accumulation)
+
+
+def trained(loss, params, name, num_devices, accumulation=1):
+    step = make_step(loss, accumulation)
     driver = make_driver(name, step, jax.devices()[:num_devices])
     state = driver.place(init_state(params, OPTIMIZER))
     losses = []
@@ -68,10 +74,17 @@ def alone(parts):
 
 
 @pytest.mark.parametrize(
-    ("name", "num_devices"), [("jit", 8), ("pmap", 8), ("pmap", 1)]
+    ("name", "num_devices", "portions"),
+    [
+        ("jit", 8, 1),
+        ("pmap", 8, 1),
+        ("pmap", 1, 1),
+        ("jit", 8, 2),
+        ("pmap", 8, 2),
+    ],
 )
-def test_every_driver_trains_as_one_device(parts, alone, name, num_devices):
-    state, losses = trained(*parts, name, num_devices)
+def test_every_driver_trains_as_one_device(parts, alone, name, num_devices, portions):
+    state, losses = trained(*parts, name, num_devices, portions)
     expected_state, expected_losses = alone
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
     assert state.step == expected_state.step == 10
@@ -95,7 +108,44 @@ def test_the_comparison_is_of_parameters_that_move(parts, alone):
 
 
 def test_rows_lie_on_all_devices(parts):
-    driver = make_driver("jit", parts[0])
+    driver = make_driver("jit", make_step(parts[0], 1))
     rows = driver.split(next(batches(1)))["source"]
     assert len(rows.sharding.device_set) == 8
     assert {shard.data.shape[0] for shard in rows.addressable_shards} == {ROWS // 8}
+
+
+def products(params, batch, key):
+    """A loss of one matrix, for tests that look at rows and not at a model."""
+    scores = (batch["source"] / VOCAB) @ params["w"]
+    total = 0.5 * (scores**2).sum()
+    return TokenLoss(total, total, (batch["labels"] > 0).sum().astype(np.float32))
+
+
+PRODUCTS = {"w": np.linspace(-1.0, 1.0, LENGTH, dtype=np.float32)}
+
+
+def test_portions_move_no_row_to_another_device():
+    driver = make_driver("jit", make_step(products, 2))
+    state = driver.place(init_state(PRODUCTS, OPTIMIZER))
+    program = driver._step.lower(state, driver.split(next(batches(1)))).compile()
+    assert "all-reduce" in program.as_text()
+    for move in ("all-gather", "all-to-all", "collective-permute"):
+        assert move not in program.as_text(), move
+
+
+@pytest.mark.parametrize("name", ["jit", "pmap"])
+def test_an_evaluation_lowers_the_rate_on_every_device(name):
+    driver = make_driver(name, make_step(products, 1))
+    state = driver.place(init_state(PRODUCTS, OPTIMIZER, ema=True))
+    seen = observe(state.plateau, 1.0)
+    state = state.replace(plateau=observe(seen, 2.0, patience=1, factor=0.5))
+    moved = []
+    for scale in (0.5, 1.0):
+        if scale == 1.0:
+            state = driver.place(init_state(PRODUCTS, OPTIMIZER, ema=True))
+        state, _ = driver.step(state, driver.split(next(batches(1))))
+        after = driver.gather(state)
+        assert after.plateau.scale == scale
+        moved.append(np.asarray(after.params["w"]) - PRODUCTS["w"])
+    assert np.abs(moved[0]).max() > 1e-3
+    np.testing.assert_allclose(2 * moved[0], moved[1], rtol=1e-4)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from zoo.training.loop import Observer, Schedule, fit
+from zoo.training.plateau import observe
 from zoo.training.step import TrainState
 
 
@@ -24,7 +25,7 @@ class Counting:
     def step(self, state, batch):
         if batch.get("interrupt"):
             os.kill(os.getpid(), batch["interrupt"])
-        new = TrainState(state.step + 1, state.params + 1.0, ())
+        new = state.replace(step=state.step + 1, params=state.params + 1.0)
         values = {"loss": batch["loss"], "tokens": batch["tokens"], "grad_norm": 2.0}
         return new, {name: np.float32(value) for name, value in values.items()}
 
@@ -37,6 +38,7 @@ class Log:
 
     def __init__(self):
         self.trained, self.validated, self.saved = [], [], []
+        self.ended = []
 
     def train(self, step, values):
         self.trained.append((step, values))
@@ -44,23 +46,37 @@ class Log:
     def validation(self, step, values):
         self.validated.append((step, values["loss"]))
 
-    def save(self, step, state, loss):
+    def save(self, step, state, loss, ended):
         self.saved.append((step, float(state.params), loss))
+        self.ended.append(ended)
 
 
-def go(batches, schedule, first_step=0):
+def at_step(step):
+    return TrainState(jnp.array(step), jnp.array(float(step)), ())
+
+
+def falling(state):
+    """A validation loss that gets better all the time."""
+    return 1.0 / float(state.params)
+
+
+def by_step(losses):
+    return lambda state: losses[int(state.step)]
+
+
+def go(batches, schedule, state=None, validation_loss=falling, **options):
     log = Log()
     assert isinstance(log, Observer)
-    state = TrainState(jnp.array(first_step), jnp.array(float(first_step)), ())
     try:
         fit(
             Counting(),
-            state,
+            state or at_step(0),
             batches,
             schedule,
-            evaluate=lambda state: {"loss": 1.0 / float(state.params)},
+            evaluate=lambda state: {"loss": validation_loss(state)},
             save=log.save,
             observer=log,
+            **options,
         )
     except SystemExit as exit_:
         return log, exit_.code
@@ -77,10 +93,11 @@ def test_evaluations_and_checkpoints_come_at_their_interval_and_at_the_end():
     assert [step for step, _ in log.trained] == [2, 4, 6, 8, 10]
     assert [step for step, _ in log.validated] == [4, 8, 10]
     assert log.saved == [(4, 4.0, 1 / 4), (8, 8.0, 1 / 8), (10, 10.0, 1 / 10)]
+    assert log.ended == [False, False, True]
 
 
 def test_a_resumed_run_keeps_the_calendar_of_the_whole_one():
-    log, _ = go([batch()] * 20, Schedule(10, 2, 4), first_step=5)
+    log, _ = go([batch()] * 20, Schedule(10, 2, 4), at_step(5))
     assert [step for step, _ in log.trained] == [6, 8, 10]
     assert [step for step, _ in log.validated] == [8, 10]
 
@@ -115,3 +132,49 @@ def test_a_signal_at_the_last_update_is_a_complete_run():
     log, code = go([batch(), batch(interrupt=signal.SIGTERM)], Schedule(2, 2, 2))
     assert code == 0
     assert log.saved == [(2, 2.0, 1 / 2)]
+    assert log.ended == [True]
+
+
+# Validation losses by step: the best comes at step 4, and again, no better, at step 8.
+LOSSES = {2: 3.0, 4: 1.0, 6: math.nan, 8: 1.0, 10: 2.0, 12: 0.5}
+
+
+def test_a_run_ends_when_its_patience_does():
+    schedule = Schedule(12, 2, 2, patience=3)
+    log, code = go([batch()] * 12, schedule, validation_loss=by_step(LOSSES))
+    assert code == 0
+    assert [step for step, _ in log.validated] == [2, 4, 6, 8, 10]
+    assert log.ended == [False] * 4 + [True]
+
+
+def test_patience_goes_on_where_a_stopped_run_left_it():
+    batches = [batch()] * 6 + [batch(interrupt=signal.SIGTERM)]
+    schedule = Schedule(12, 2, 2, patience=3)
+    kept = []
+    _, code = go(
+        batches,
+        schedule,
+        validation_loss=by_step(LOSSES),
+        observe=lambda *seen: kept.append(observe(*seen)) or kept[-1],
+    )
+    assert code == 143
+    resumed = at_step(7).replace(plateau=kept[-1])
+    log, _ = go([batch()] * 5, schedule, resumed, by_step(LOSSES))
+    assert [step for step, _ in log.validated] == [8, 10]
+    assert log.ended == [False, True]
+
+
+def test_without_patience_a_run_goes_to_its_last_update():
+    log, _ = go([batch()] * 12, Schedule(12, 2, 2), validation_loss=lambda _: 1.0)
+    assert log.validated[-1] == (12, 1.0)
+
+
+def test_the_clock_ends_a_run_with_an_evaluation_and_a_checkpoint():
+    seconds = iter(range(20))
+    schedule = Schedule(12, 10, 10, max_seconds=2.0)
+    log, code = go([batch()] * 12, schedule, clock=lambda: next(seconds))
+    assert code == 0
+    # The clock shows 0, 1 and 2 after the first three updates.
+    assert log.saved == [(3, 3.0, 1 / 3)]
+    assert log.ended == [True]
+    assert [step for step, _ in log.trained] == [3]

@@ -7,7 +7,8 @@ import pytest
 
 from zoo.errors import InputError
 from zoo.training.config import OptimizerConfig
-from zoo.training.optimizers import make_optimizer, schedule
+from zoo.training.optimizers import make_optimizer, observer, schedule
+from zoo.training.plateau import no_plateau
 
 
 def test_inverse_square_root_by_hand():
@@ -48,3 +49,37 @@ def test_a_large_gradient_is_clipped_and_only_matrices_decay():
     momentum = state[1][0].mu["kernel"]
     # Clipped to norm 1, each of the four entries is 1/2, and 1 - 0.9 of it is kept.
     assert momentum[0, 0] == pytest.approx(0.05)
+
+
+def test_a_plateau_rises_and_then_stays():
+    config = OptimizerConfig(learning_rate=0.1, schedule="plateau", warmup_steps=4)
+    rate = schedule(config, 100)
+    found = [float(rate(step)) for step in (0, 1, 3, 4, 99)]
+    assert found == pytest.approx([0.025, 0.05, 0.1, 0.1, 0.1])
+    at_once = schedule(dataclasses.replace(config, warmup_steps=0), 100)
+    assert float(at_once(0)) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "scales"), [("plateau", [1.0, 1.0, 0.1]), ("cosine", [1.0] * 3)]
+)
+def test_only_a_plateau_is_lowered_by_evaluations(name, scales):
+    config = OptimizerConfig(schedule=name, plateau_patience=2, plateau_factor=0.1)
+    plateau, found = no_plateau(), []
+    for _ in scales:
+        plateau = observer(config)(plateau, 1.0)
+        found.append(float(plateau.scale))
+    assert found == pytest.approx(scales)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"plateau_factor": 1.0}, r"plateau_factor is 1\.0"),
+        ({"plateau_factor": 0.0}, r"plateau_factor is 0\.0"),
+        ({"plateau_patience": 0}, "plateau_patience is 0"),
+    ],
+)
+def test_a_plateau_out_of_range_is_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        OptimizerConfig(**fields)

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -36,25 +36,29 @@ def lengths_with_end(ids: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def check_lengths(
-    lengths: Lengths, limit: int, where: str, remedy: str, first_line: int = 1
+    lengths: Lengths,
+    limit: int,
+    where: str,
+    remedy: str,
+    line: Callable[[int], int] = lambda number: number + 1,
 ) -> None:
     """Returns if no sentence is longer than a model can take.
 
     Args:
         lengths: in tokens, the end counted.
-        where: the file, as the user named it.
+        where: what stands before the number of a line: the file, as the user named it.
         remedy: what the user may do, say "shorten it or raise --max-length".
-        first_line: the line of the first sentence; 2 below the header of a table.
+        line: gives the line of the sentence with an index.
 
     Raises:
         InputError: names the first sentence that is too long, and says how many are.
     """
     (too_long,) = np.nonzero(np.asarray(lengths) > limit)
     if len(too_long):
-        first = too_long[0]
+        first = int(too_long[0])
         others = f" (and {len(too_long) - 1} more)" if len(too_long) > 1 else ""
         raise InputError(
-            f"{where}, line {first + first_line}: {lengths[first]} tokens, more than "
+            f"{where} {line(first)}: {lengths[first]} tokens, more than "
             f"the limit of {limit}{others}; {remedy}"
         )
 

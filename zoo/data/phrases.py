@@ -14,21 +14,20 @@ import dataclasses
 import datetime
 import difflib
 import functools
-import hashlib
 import itertools
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 from babel import Locale, UnknownLocaleError, localedata
 
 from zoo.data import phrase_templates as say
+from zoo.data.splits import Split, percents, split_of
 from zoo.data.text import ParallelText
 from zoo.errors import InputError
 
-Split = Literal["train", "validation", "test"]
 CATEGORIES: tuple[str, ...] = (
     "date",
     "time",
@@ -45,12 +44,6 @@ CATEGORIES: tuple[str, ...] = (
     "trip",
     "record",
 )
-# The percentiles of the hash that belong to each split.
-_SHARES: dict[Split, range] = {
-    "train": range(90),
-    "validation": range(90, 95),
-    "test": range(95, 100),
-}
 
 
 def phrases(
@@ -111,13 +104,6 @@ def parse_locale(name: str) -> Locale:
     nearest = difflib.get_close_matches(name, supported, n=1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     raise InputError(f"{fault} {name!r}; {hint}supported are {', '.join(supported)}")
-
-
-def split_of(source: str) -> Split:
-    """Returns the split of a phrase; on every machine its text decides."""
-    digest = hashlib.sha256(source.encode()).digest()
-    percentile = int.from_bytes(digest[:8], "big") % 100
-    return next(split for split, share in _SHARES.items() if percentile in share)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,7 +277,7 @@ def _abc(locale: Locale, style: say.Style) -> str:
 def _room(kinds: dict[str, Category], split: Split) -> int:
     """Returns how many phrases can be drawn without many repetitions."""
     smallest = min(kind.space.size for kind in kinds.values())
-    return len(kinds) * (smallest * len(_SHARES[split]) // 200)
+    return len(kinds) * (smallest * percents(split) // 200)
 
 
 def _stream(

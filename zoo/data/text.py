@@ -1,4 +1,4 @@
-r"""Parallel text from files: two aligned files, or two columns of one table.
+r"""Parallel text, and how it is read from two aligned files.
 
 A line ends at ``\n`` or ``\r\n`` and nowhere else, because corpora hold U+2028,
 U+0085 and their like inside sentences, where ``str.splitlines`` would shift one
@@ -11,6 +11,7 @@ import hashlib
 import os
 import pathlib
 import zlib
+from collections.abc import Sequence
 
 from zoo.errors import InputError
 
@@ -27,6 +28,8 @@ class ParallelText:
 
     Args:
         category: the kind of each pair, for scores by category; None if unknown.
+        lines: where each pair stands in what it was read from, so that a fault can be
+            named; None counts from 1.
 
     Raises:
         InputError: the columns have different lengths.
@@ -35,6 +38,7 @@ class ParallelText:
     source: list[str]
     target: list[str]
     category: list[str] | None = None
+    lines: Sequence[int] | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self):
         sizes = [len(self.source), len(self.target)]
@@ -47,6 +51,10 @@ class ParallelText:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def line(self, number: int) -> int:
+        """Returns the line of the pair with this index."""
+        return number + 1 if self.lines is None else self.lines[number]
 
 
 def sha256(text: ParallelText) -> str:
@@ -64,6 +72,17 @@ def sha256(text: ParallelText) -> str:
     return digest.hexdigest()
 
 
+def select(text: ParallelText, keep: Sequence[bool]) -> ParallelText:
+    """Returns the pairs that are kept, with their categories and lines."""
+    places = [place for place, kept in enumerate(keep) if kept]
+    return ParallelText(
+        [text.source[place] for place in places],
+        [text.target[place] for place in places],
+        text.category and [text.category[place] for place in places],
+        [text.line(place) for place in places],
+    )
+
+
 def read_pair_of_files(source_path: _Path, target_path: _Path) -> ParallelText:
     """Returns the text of two files in which equal lines translate each other.
 
@@ -76,7 +95,7 @@ def read_pair_of_files(source_path: _Path, target_path: _Path) -> ParallelText:
     """
     columns = []
     for path in (source_path, target_path):
-        lines = _read_lines(path)
+        lines = read_lines(path)
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 raise InputError(
@@ -92,53 +111,15 @@ def read_pair_of_files(source_path: _Path, target_path: _Path) -> ParallelText:
     return ParallelText(source, target)
 
 
-def read_tsv(path: _Path, source_column: str, target_column: str) -> ParallelText:
-    """Returns the text of two columns of a table whose first line names its columns.
-
-    Cells are separated by tabs and hold no quoting: a quotation mark is a character
-    like any other.
+def read_lines(path: _Path) -> list[str]:
+    """Returns the lines of a file, without their ends and without a byte order mark.
 
     Args:
         path: UTF-8; ``.gz`` is unpacked.
 
     Raises:
-        InputError: the file cannot be read or is no UTF-8, lacks a column, has no
-            rows, a row with another number of columns, or an empty sentence.
+        InputError: the file cannot be read, is empty or no UTF-8.
     """
-    header, *rows = _read_lines(path)
-    names = header.split("\t")
-    places = [_column(path, names, name) for name in (source_column, target_column)]
-    if not rows:
-        raise InputError(f"{path}: no lines below the header, so the corpus is empty")
-    columns = ([], [])
-    for number, row in enumerate(rows, start=2):
-        cells = row.split("\t")
-        if len(cells) != len(names):
-            raise InputError(
-                f"{path}, line {number}: {len(cells)} columns, "
-                f"but the header has {len(names)}"
-            )
-        for column, place in zip(columns, places, strict=True):
-            if not cells[place].strip():
-                raise InputError(
-                    f"{path}, line {number}: column {names[place]!r} is empty; "
-                    "remove the line"
-                )
-            column.append(cells[place])
-    return ParallelText(*columns)
-
-
-def _column(path: _Path, names: list[str], name: str) -> int:
-    if names.count(name) != 1:
-        fault = "two columns" if name in names else "no column"
-        raise InputError(
-            f"{path}, line 1: {fault} {name!r}; the columns are {', '.join(names)}"
-        )
-    return names.index(name)
-
-
-def _read_lines(path: _Path) -> list[str]:
-    """Returns the lines of a file, without their ends and without a byte order mark."""
     data = _read_bytes(path)
     try:
         text = data.decode("utf-8-sig")

@@ -1,11 +1,11 @@
-"""Subwords shared by both languages: byte-pair encoding by sentencepiece.
+"""Tokens shared by both languages: subwords, or whole words, or characters.
 
-Sennrich et al. (2016), "Neural Machine Translation of Rare Words with Subword
-Units", as built by Kudo and Richardson (2018), "SentencePiece". A character that the
-vocabulary lacks is spelled as its UTF-8 bytes, so that nothing is unknown, and digits
-stay single, so that numbers are read and written place by place. Byte pairs rather
-than a unigram model: on short phrases they train several times faster and keep whole
-words, where the unigram model falls back to letters.
+Subwords are byte-pair encoding (Sennrich et al. 2016, "Neural Machine Translation of
+Rare Words with Subword Units") as built by Kudo and Richardson (2018), "SentencePiece".
+A character that the vocabulary lacks is spelled as its UTF-8 bytes, so that nothing is
+unknown, and digits stay single, so that numbers are read and written place by place.
+Byte pairs rather than a unigram model: on short phrases they train several times faster
+and keep whole words, where the unigram model falls back to letters.
 """
 
 import collections
@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from zoo.data.token_table import Tokens, TokenTable, train_table
 from zoo.errors import InputError
 
 _Ids = Sequence[int] | np.ndarray
@@ -33,42 +34,56 @@ _DIGEST_TAG = bytes([0xC2, 0x0C, hashlib.sha256().digest_size])
 class Tokenizer:
     """Sentences to lists of ids and back.
 
-    ``decode(encode(s)) == s`` for every text, controls and spaces included, with one
-    exception: U+2581, by which sentencepiece writes the space, comes back as a space.
-    A tokenizer trained with ``lowercase`` returns the text in lower case and in
-    Unicode's compatibility form (NFKC) instead.
+    ``decode(encode(s)) == s``, controls and spaces included: with subwords for every
+    text, but that U+2581, by which sentencepiece writes the space, comes back as a
+    space; with words or characters for every text whose tokens are in the vocabulary,
+    while any other token comes back as U+2047 (⁇). A tokenizer trained with
+    ``lowercase`` returns the text in lower case instead, and with subwords in Unicode's
+    compatibility form (NFKC).
 
     >>> tokenizer = Tokenizer.train(["3 March 2021", "4 March 2021"], vocab_size=300)
     >>> tokenizer.decode(tokenizer.encode(["2 March"]))
     ['2 March']
 
     Args:
-        model: a serialized sentencepiece model whose special ids are the ones below.
+        model: a serialized sentencepiece model whose special ids are the ones below,
+            or a table of tokens.
     """
 
-    pad_id, start_id, eos_id = 0, 1, 2
+    pad_id, start_id, eos_id, unknown_id = 0, 1, 2, 3
 
     def __init__(self, model: bytes):
-        import sentencepiece  # 50 ms, which `--help` need not wait for
-
         self._model = model
-        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self._processor = (
+            TokenTable(model) if model.startswith(b"{") else _subwords(model)
+        )
 
     @classmethod
     def train(
-        cls, sentences: Iterable[str], vocab_size: int, *, lowercase: bool = False
+        cls,
+        sentences: Iterable[str],
+        vocab_size: int,
+        *,
+        tokens: Tokens = "subwords",
+        lowercase: bool = False,
     ) -> "Tokenizer":
         """Returns a tokenizer of these sentences, equal for equal sentences.
 
         Args:
-            sentences: of both languages; of more than 500,000 a fixed random sample.
-            vocab_size: a bound, special ids and the 256 bytes included. A small
-                corpus has fewer subwords: ask the tokenizer for its own size.
-            lowercase: fold case and compatibility forms (NFKC), inside the model.
+            sentences: of both languages; subwords are learned from a fixed random
+                sample of 500,000 if there are more.
+            vocab_size: a bound, special ids included, and for subwords the 256 bytes.
+                A small corpus has fewer tokens: ask the tokenizer for its own size.
+                Of words or characters the commonest are kept; rarer ones are unknown.
+            tokens: words are what stands between spaces, for text that is cut already.
+            lowercase: fold case, and for subwords compatibility forms (NFKC), inside
+                the model.
 
         Raises:
             InputError: no sentences, or too small a vocabulary for them.
         """
+        if tokens != "subwords":
+            return cls(train_table(sentences, vocab_size, tokens, lowercase))
         sample = _sample(sentences, _SAMPLE_SIZE)
         if not any(map(str.strip, sample)):
             raise InputError("no text to train a tokenizer on: the corpus is empty")
@@ -96,7 +111,7 @@ class Tokenizer:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model with its digest, at once or not at all.
 
-        sentencepiece itself can read the file too.
+        sentencepiece itself can read a file of subwords too.
         """
         path = pathlib.Path(path)
         partial = path.with_name(f"{path.name}.partial")
@@ -145,6 +160,13 @@ class Tokenizer:
         return [piece.strip(_SPACE) or "_" * len(piece) for piece in pieces]
 
 
+def _subwords(model: bytes):
+    """Returns the processor of a sentencepiece model."""
+    import sentencepiece  # 50 ms, which `--help` need not wait for
+
+    return sentencepiece.SentencePieceProcessor(model_proto=model)
+
+
 def _train_byte_pairs(sample: list[str], vocab_size: int, lowercase: bool) -> bytes:
     import sentencepiece
 
@@ -163,7 +185,7 @@ def _train_byte_pairs(sample: list[str], vocab_size: int, lowercase: bool) -> by
             pad_id=Tokenizer.pad_id,
             bos_id=Tokenizer.start_id,
             eos_id=Tokenizer.eos_id,
-            unk_id=3,
+            unk_id=Tokenizer.unknown_id,
             byte_fallback=True,
             character_coverage=_character_coverage(counts, vocab_size),
             split_digits=True,

@@ -6,12 +6,16 @@ products, alone or with several heads: Vaswani et al. (2017), "Attention Is All 
 Need", sections 3.2.1 and 3.2.2.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from zoo.layers.dropout import Dropout
+
+Rotation = Callable[[Array, Array], Array]
 
 
 def masked_softmax(
@@ -38,19 +42,23 @@ def attention_weights(
     query: Float[Array, "B Q H E"],
     key: Float[Array, "B K H E"],
     mask: Bool[Array, "#B #H #Q #K"] | None = None,
+    bias: Float[Array, "#B #H #Q #K"] | None = None,
 ) -> Float[Array, "B H Q K"]:
-    """Returns softmax(query · key / √E): how much each query looks at each key.
+    """Returns softmax(query · key / √E + bias): how much each query looks at each key.
 
     Vaswani et al. (2017), equation 1. Every row sums to one, or is all zeros where the
     mask hides every key.
 
     Args:
         mask: True where a query may look at a key. None allows every pair.
+        bias: what the positions of a query and a key say; see `zoo.layers.positions`.
     """
     query = query / jnp.sqrt(query.shape[-1]).astype(query.dtype)
     scores = jnp.einsum(
         "BQHE,BKHE->BHQK", query, key, preferred_element_type=jnp.float32
     )
+    if bias is not None:
+        scores = scores + bias
     return masked_softmax(scores, mask).astype(query.dtype)
 
 
@@ -61,16 +69,26 @@ def weighted_sum(
     return jnp.einsum("BHQK,BKHE->BQHE", weights, value)
 
 
+def unrotated(heads: Array, positions: Array) -> Array:
+    """Returns queries or keys as they are, wherever they stand."""
+    return heads
+
+
 class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention in H subspaces (Vaswani et al. 2017, 3.2.2).
 
     Parameters have the names and shapes of `flax.linen.MultiHeadDotProductAttention`.
     The weights are sown as "weights" into the collection "intermediates".
+
+    Attributes:
+        rotate: turns queries and keys, [..., H, E], by their positions, [...]; done
+            where positions are given.
     """
 
     model_dim: int
     num_heads: int
     dropout_rate: float = 0.0
+    rotate: Rotation = unrotated
 
     def setup(self):
         if self.model_dim % self.num_heads:
@@ -91,18 +109,35 @@ class MultiHeadAttention(nn.Module):
         queries: Float[Array, "B Q D"],
         memory: Float[Array, "B K D"],
         mask: Bool[Array, "#B #H #Q #K"] | None = None,
+        bias: Float[Array, "#B #H #Q #K"] | None = None,
         *,
+        positions: Int[Array, "#B K"] | None = None,
         deterministic: bool = True,
     ) -> Float[Array, "B Q D"]:
-        """Lets each query look at the memory; self-attention when both are the same."""
-        key, value = self.keys_values(memory)
-        return self.attend(queries, key, value, mask, deterministic=deterministic)
+        """Lets each query look at the memory; self-attention when both are the same.
+
+        Args:
+            positions: of the queries and the memory, in self-attention.
+        """
+        key, value = self.keys_values(memory, positions=positions)
+        return self.attend(
+            queries,
+            key,
+            value,
+            mask,
+            bias,
+            positions=positions,
+            deterministic=deterministic,
+        )
 
     def keys_values(
-        self, memory: Float[Array, "*axes D"]
+        self,
+        memory: Float[Array, "*axes D"],
+        *,
+        positions: Int[Array, "*#axes"] | None = None,
     ) -> tuple[Float[Array, "*axes H E"], Float[Array, "*axes H E"]]:
         """Projects the memory to keys and values, which a caller may keep."""
-        return self.key(memory), self.value(memory)
+        return self._rotate(self.key(memory), positions), self.value(memory)
 
     def attend(
         self,
@@ -110,11 +145,17 @@ class MultiHeadAttention(nn.Module):
         key: Float[Array, "B K H E"],
         value: Float[Array, "B K H E"],
         mask: Bool[Array, "#B #H #Q #K"] | None = None,
+        bias: Float[Array, "#B #H #Q #K"] | None = None,
         *,
+        positions: Int[Array, "#B #Q"] | None = None,
         deterministic: bool = True,
     ) -> Float[Array, "B Q D"]:
         """Lets each query look at keys and values that are already projected."""
-        weights = attention_weights(self.query(queries), key, mask)
+        query = self._rotate(self.query(queries), positions)
+        weights = attention_weights(query, key, mask, bias)
         self.sow("intermediates", "weights", weights)
         weights = self.drop(weights, deterministic=deterministic)
         return self.out(weighted_sum(weights, value))
+
+    def _rotate(self, heads, positions):
+        return heads if positions is None else self.rotate(heads, positions)

@@ -58,14 +58,26 @@ class EncoderBlock(nn.Module):
         self,
         inputs: Float[Array, "B S D"],
         mask: Bool[Array, "#B #H #S #S"] | None = None,
+        bias: Float[Array, "#B #H #S #S"] | None = None,
         *,
+        positions: Int[Array, "#B S"] | None = None,
         deterministic: bool = True,
     ) -> Float[Array, "B S D"]:
-        """Returns the states after both sublayers."""
+        """Returns the states after both sublayers.
+
+        Args:
+            bias: added to the scores of self-attention.
+            positions: for an attention that rotates.
+        """
 
         def look(states):
             context = self.self_attention(
-                states, states, mask, deterministic=deterministic
+                states,
+                states,
+                mask,
+                bias,
+                positions=positions,
+                deterministic=deterministic,
             )
             return self.drop(context, deterministic=deterministic)
 
@@ -109,7 +121,9 @@ class DecoderBlock(nn.Module):
         memory: KeysValues,
         mask: Bool[Array, "#B #H #T #T"] | None,
         memory_mask: Bool[Array, "#B #H #T #S"] | None,
+        bias: Float[Array, "#B #H #T #T"] | None = None,
         *,
+        positions: Int[Array, "#B T"] | None = None,
         deterministic: bool = True,
     ) -> Float[Array, "B T D"]:
         """Returns the states of a whole target.
@@ -118,11 +132,18 @@ class DecoderBlock(nn.Module):
             memory: what `memory` returned for the encoder's output.
             mask: which target positions each one may see, causal as a rule.
             memory_mask: which source positions are tokens.
+            bias: added to the scores of self-attention.
+            positions: for an attention that rotates.
         """
 
         def look_back(states):
             return self.self_attention(
-                states, states, mask, deterministic=deterministic
+                states,
+                states,
+                mask,
+                bias,
+                positions=positions,
+                deterministic=deterministic,
             )
 
         return self._sublayers(
@@ -136,29 +157,36 @@ class DecoderBlock(nn.Module):
         position: Int[Array, ""],
         memory: KeysValues,
         memory_mask: Bool[Array, "#B #H #W #S"] | None,
+        bias: Float[Array, "#B #H 1 T"] | None = None,
     ) -> tuple[Float[Array, "B W D"], Cache]:
         """Returns the states of the tokens at `position`, and the cache with them in.
 
         In self-attention a hypothesis is a sentence of its own; in cross-attention the
-        hypotheses of a sentence are queries over one memory, which is never tiled.
+        hypotheses of a sentence are queries over one memory, which is never tiled. Keys
+        are cached as they are compared: already rotated.
+
+        Args:
+            bias: of a query at `position` and the keys of the whole cache.
         """
         *batch, max_length, num_heads, head_dim = cache[0].shape
         seen = (jnp.arange(max_length) <= position)[None, None, None, :]
+        here = position[None, None]
         written = cache
 
         def look_back(states):
             nonlocal written
+            news = self.self_attention.keys_values(states, positions=here)
             written = tuple(
                 jax.lax.dynamic_update_slice_in_dim(old, new[:, :, None], position, 2)
-                for old, new in zip(
-                    cache, self.self_attention.keys_values(states), strict=True
-                )
+                for old, new in zip(cache, news, strict=True)
             )
             key, value = (
                 entry.reshape(-1, max_length, num_heads, head_dim) for entry in written
             )  # [BW, T, H, E]
             queries = states.reshape(-1, 1, states.shape[-1])  # [BW, 1, D]
-            context = self.self_attention.attend(queries, key, value, seen)
+            context = self.self_attention.attend(
+                queries, key, value, seen, bias, positions=here
+            )
             return context.reshape(*batch, -1)  # [B, W, D]
 
         states = self._sublayers(

@@ -1,4 +1,10 @@
-"""The feed-forward part of a block: the same small network at every position."""
+"""The feed-forward part of a block: the same small network at every position.
+
+Plain, with one hidden layer, or gated, where a second linear map decides how much of
+each hidden unit passes. The nonlinearity is passed in. For GELU (Hendrycks and Gimpel
+2016) that is `partial(nn.gelu, approximate=False)`, x times the normal distribution
+function as in BERT, or `approximate=True`, the paper's formula with tanh, as in GPT-2.
+"""
 
 from collections.abc import Callable
 
@@ -32,4 +38,34 @@ class FeedForward(nn.Module):
     ) -> Float[Array, "*axes D"]:
         """Returns W₂ · activation(W₁ · inputs + b₁) + b₂."""
         hidden = self.activation(self.up(inputs))  # [..., F]
+        return self.down(self.drop(hidden, deterministic=deterministic))
+
+
+class GatedFeedForward(nn.Module):
+    """Two linear maps multiplied, one through a nonlinearity, and a third on top.
+
+    Shazeer (2020), "GLU Variants Improve Transformer", equations 5 and 6; the
+    activation makes the variant: `nn.sigmoid` is GLU, `nn.relu` ReGLU, `nn.gelu` GEGLU,
+    `nn.silu` SwiGLU. No biases, as in the paper, which also takes mlp_dim a third
+    smaller than in `FeedForward`, so that both have as many parameters. Dropout acts on
+    the product.
+    """
+
+    model_dim: int
+    mlp_dim: int
+    activation: Callable
+    dropout_rate: float = 0.0
+
+    def setup(self):
+        xavier = nn.initializers.xavier_uniform()
+        self.gate = nn.Dense(self.mlp_dim, use_bias=False, kernel_init=xavier)
+        self.up = nn.Dense(self.mlp_dim, use_bias=False, kernel_init=xavier)
+        self.down = nn.Dense(self.model_dim, use_bias=False, kernel_init=xavier)
+        self.drop = Dropout(self.dropout_rate)
+
+    def __call__(
+        self, inputs: Float[Array, "*axes D"], *, deterministic: bool = True
+    ) -> Float[Array, "*axes D"]:
+        """Returns W₂ · (activation(W₁ · inputs) ⊙ W₃ · inputs): down, gate, up."""
+        hidden = self.activation(self.gate(inputs)) * self.up(inputs)  # [..., F]
         return self.down(self.drop(hidden, deterministic=deterministic))

@@ -17,6 +17,8 @@ class TransformerConfig:
 
     Attributes:
         vocab_size: of the joint vocabulary; one table embeds both sides and scores.
+        positions: how tokens know where they stand; see `zoo.layers.positions`.
+        max_positions: length of the table of learned positions, no other has one.
         dropout_rate: of embeddings and sublayers.
         attention_dropout_rate: of attention weights.
     """
@@ -26,6 +28,10 @@ class TransformerConfig:
     model_dim: int = 512
     mlp_dim: int = 2048
     num_heads: int = 8
+    positions: Literal["sinusoidal", "learned", "rotary", "relative", "alibi"] = (
+        "sinusoidal"
+    )
+    max_positions: int = 512
     dropout_rate: float = 0.1
     attention_dropout_rate: float = 0.0
     pad_id: int = 0
@@ -34,7 +40,7 @@ class TransformerConfig:
 
     def __post_init__(self):
         sizes = ("vocab_size", "num_layers", "model_dim", "mlp_dim", "num_heads")
-        require_positive(self, *sizes)
+        require_positive(self, *sizes, "max_positions")
         require_rate(self, "dropout_rate", "attention_dropout_rate")
         if self.model_dim % (2 * self.num_heads):
             raise InputError(

@@ -1,7 +1,8 @@
 """The Transformer: an encoder and a decoder of attention, without recurrence.
 
 Vaswani et al. (2017), "Attention Is All You Need". The norms stand after the residuals,
-the positions are sinusoids, and one table embeds both sides and scores the output.
+and one table embeds both sides and scores the output. The positions are the paper's
+sinusoids or one of their successors; see `zoo.layers.positions`.
 
 To try another part, copy `build` and pass it: the modules below never ask which
 attention, feed-forward, norm or residual they were given.
@@ -16,13 +17,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from zoo.layers.attention import MultiHeadAttention
+from zoo.layers.attention import MultiHeadAttention, unrotated
 from zoo.layers.blocks import Cache, DecoderBlock, EncoderBlock, KeysValues
 from zoo.layers.dropout import Dropout
 from zoo.layers.embeddings import Embedding
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.masks import causal_mask, padding_mask
-from zoo.layers.positions import sinusoidal_positions
+from zoo.layers.positions import (
+    AlibiPositions,
+    LearnedPositions,
+    Positions,
+    RelativePositions,
+    SinusoidalPositions,
+    rotate,
+)
 from zoo.models.configs import TransformerConfig
 
 
@@ -39,11 +47,15 @@ class Transformer(nn.Module):
     Attributes:
         encoder_block: makes one block of the encoder.
         decoder_block: makes one block of the decoder.
+        encoder_positions: says where the tokens of a source stand.
+        decoder_positions: says where the tokens of a target stand.
         dropout_rate: of the embeddings.
     """
 
     encoder_block: Callable[[], nn.Module]
     decoder_block: Callable[[], nn.Module]
+    encoder_positions: Callable[[], Positions]
+    decoder_positions: Callable[[], Positions]
     vocab_size: int
     model_dim: int
     num_heads: int
@@ -57,6 +69,8 @@ class Transformer(nn.Module):
         self.embedding = Embedding(self.vocab_size, self.model_dim)
         self.encoder = [self.encoder_block() for _ in range(self.num_layers)]
         self.decoder = [self.decoder_block() for _ in range(self.num_layers)]
+        self.source_positions = self.encoder_positions()
+        self.target_positions = self.decoder_positions()
         self.drop = Dropout(self.dropout_rate)
 
     def __call__(
@@ -80,11 +94,20 @@ class Transformer(nn.Module):
         memory = self.encode(source, deterministic=deterministic)
         mask = causal_mask(inputs.shape[1])
         memory_mask = padding_mask(memory.valid)
-        states = self._embed(inputs, jnp.arange(inputs.shape[1]))
+        positions = jnp.arange(inputs.shape[1])
+        self.target_positions.check(len(positions))
+        bias = self.target_positions.bias(positions, positions)
+        states = self.target_positions.embed(self.embedding(inputs), positions)
         states = self.drop(states, deterministic=deterministic)
         for block, layer in zip(self.decoder, memory.layers, strict=True):
             states = block(
-                states, layer, mask, memory_mask, deterministic=deterministic
+                states,
+                layer,
+                mask,
+                memory_mask,
+                bias,
+                positions=positions[None],
+                deterministic=deterministic,
             )
         return states
 
@@ -101,16 +124,26 @@ class Transformer(nn.Module):
     ) -> Memory:
         """Reads the source and projects what every decoder layer will look at."""
         valid = source != self.pad_id
-        states = self._embed(source, jnp.arange(source.shape[1]))
+        positions = jnp.arange(source.shape[1])
+        self.source_positions.check(len(positions))
+        bias = self.source_positions.bias(positions, positions)
+        states = self.source_positions.embed(self.embedding(source), positions)
         states = self.drop(states, deterministic=deterministic)
         for block in self.encoder:
-            states = block(states, padding_mask(valid), deterministic=deterministic)
+            states = block(
+                states,
+                padding_mask(valid),
+                bias,
+                positions=positions[None],
+                deterministic=deterministic,
+            )
         return Memory(tuple(block.memory(states) for block in self.decoder), valid)
 
     def start(
         self, memory: Memory, num_hypotheses: int, max_length: int
     ) -> tuple[Cache, ...]:
         """Returns empty caches, one for each decoder layer."""
+        self.target_positions.check(max_length)
         head_dim = self.model_dim // self.num_heads
         batch = memory.valid.shape[0]
         shape = (batch, num_hypotheses, max_length, self.num_heads, head_dim)
@@ -125,11 +158,17 @@ class Transformer(nn.Module):
         position: Int[Array, ""],
     ) -> tuple[tuple[Cache, ...], Float[Array, "B W D"]]:
         """Returns the caches and states after one more token of every hypothesis."""
-        states = self._embed(tokens, position)
+        states = self.target_positions.embed(
+            self.embedding(tokens), position[None, None]
+        )
         memory_mask = padding_mask(memory.valid)
+        keys = jnp.arange(carry[0][0].shape[2])
+        bias = self.target_positions.bias(position[None], keys)  # [1, H, 1, T]
         caches = []
         for block, layer, cache in zip(self.decoder, memory.layers, carry, strict=True):
-            states, cache = block.step(states, cache, position, layer, memory_mask)
+            states, cache = block.step(
+                states, cache, position, layer, memory_mask, bias
+            )
             caches.append(cache)
         return tuple(caches), states
 
@@ -140,9 +179,6 @@ class Transformer(nn.Module):
         index = parents[:, :, None, None, None]
         return jax.tree.map(lambda leaf: jnp.take_along_axis(leaf, index, 1), carry)
 
-    def _embed(self, tokens, positions):
-        return self.embedding(tokens) + sinusoidal_positions(positions, self.model_dim)
-
 
 def build(config: TransformerConfig) -> Transformer:
     """Returns the module that a configuration describes."""
@@ -151,6 +187,7 @@ def build(config: TransformerConfig) -> Transformer:
         config.model_dim,
         config.num_heads,
         config.attention_dropout_rate,
+        rotate if config.positions == "rotary" else unrotated,
     )
     parts = {
         "attention": attention,
@@ -161,6 +198,8 @@ def build(config: TransformerConfig) -> Transformer:
     return Transformer(
         encoder_block=partial(EncoderBlock, **parts),
         decoder_block=partial(DecoderBlock, **parts),
+        encoder_positions=_positions(config, bidirectional=True),
+        decoder_positions=_positions(config, bidirectional=False),
         vocab_size=config.vocab_size,
         model_dim=config.model_dim,
         num_heads=config.num_heads,
@@ -170,3 +209,16 @@ def build(config: TransformerConfig) -> Transformer:
         start_id=config.start_id,
         eos_id=config.eos_id,
     )
+
+
+def _positions(
+    config: TransformerConfig, *, bidirectional: bool
+) -> Callable[[], Positions]:
+    """Returns what makes the positions of one stack."""
+    return {
+        "sinusoidal": SinusoidalPositions,
+        "learned": partial(LearnedPositions, config.model_dim, config.max_positions),
+        "rotary": Positions,
+        "relative": partial(RelativePositions, config.num_heads, bidirectional),
+        "alibi": partial(AlibiPositions, config.num_heads),
+    }[config.positions]

@@ -2,9 +2,11 @@
 
 The loop knows states, batches and devices, but no model. It asks for the value of a
 metric only every `log_interval` updates, so that the host stays ahead of the device,
-and it saves at every evaluation, which is where a killed run goes on.
+and it saves at every evaluation, which is where a killed run goes on. Whether a run has
+ended is decided once, and saved with the state.
 """
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 
 from zoo.training.devices import Driver
+from zoo.training.plateau import Plateau, observe
 from zoo.training.step import TrainState
 
 
@@ -27,11 +30,16 @@ class Schedule:
         log_interval: between two lines of metrics.
         evaluation_interval: between two evaluations, each followed by a checkpoint;
             the last update is always evaluated.
+        patience: evaluations in a row without a better loss after which the run ends;
+            0 is never.
+        max_seconds: of the run's clock, after which the run ends.
     """
 
     num_steps: int
     log_interval: int
     evaluation_interval: int
+    patience: int = 0
+    max_seconds: float = math.inf
 
 
 @runtime_checkable
@@ -44,7 +52,8 @@ class Observer(Protocol):
 
 
 Evaluate = Callable[[TrainState], dict[str, float]]
-Save = Callable[[int, TrainState, float], None]
+Observe = Callable[[Plateau, float], Plateau]
+Save = Callable[[int, TrainState, float, bool], None]
 
 
 def fit(
@@ -56,6 +65,8 @@ def fit(
     evaluate: Evaluate,
     save: Save,
     observer: Observer,
+    observe: Observe = observe,
+    clock: Callable[[], float] = time.monotonic,
 ) -> TrainState:
     """Trains from the step that the state is at to the last one.
 
@@ -63,8 +74,10 @@ def fit(
         state: one copy, as `init_state` or a checkpoint gives it.
         batches: begins with the batch of the state's step.
         evaluate: returns at least "loss", in nats a token.
-        save: is called with (step, state, validation loss); the loss is infinite when
-            the run is interrupted between evaluations.
+        save: is called with (step, state, validation loss, whether the run has ended);
+            the loss is infinite when the run is interrupted between evaluations.
+        observe: what an evaluation changes, for example the learning rate.
+        clock: the seconds that `schedule.max_seconds` speaks of.
 
     Raises:
         SystemExit: with 130 after Ctrl-C or 143 after SIGTERM, once the state is saved.
@@ -77,20 +90,23 @@ def fit(
             state, measured = driver.step(state, driver.split(batch))
             window.add(measured)
             step += 1
-            last = step == schedule.num_steps
-            if last or step % schedule.log_interval == 0:
+            ended = step == schedule.num_steps or clock() >= schedule.max_seconds
+            if ended or step % schedule.log_interval == 0:
                 observer.train(step, window.close())
-            if last or step % schedule.evaluation_interval == 0:
+            if ended or step % schedule.evaluation_interval == 0:
                 values = evaluate(driver.gather(state))
                 observer.validation(step, values)
-                save(step, driver.gather(state), values["loss"])
+                state = state.replace(plateau=observe(state.plateau, values["loss"]))
+                copy = driver.gather(state)
+                ended |= 0 < schedule.patience <= int(copy.plateau.stale)
+                save(step, copy, values["loss"], ended)
                 window = _Window()
             elif received:
-                save(step, driver.gather(state), float("inf"))
-            if received and not last:
-                raise SystemExit(128 + received[0])
-            if last:
+                save(step, driver.gather(state), math.inf, False)
+            if ended:
                 break
+            if received:
+                raise SystemExit(128 + received[0])
     return driver.gather(state)
 
 

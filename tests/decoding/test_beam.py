@@ -1,7 +1,8 @@
-"""Decoding by hand, over a model whose probabilities stand in a table."""
+"""Beam search by hand, over a model whose probabilities stand in a table."""
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,14 +17,10 @@ class Table:
     def __init__(self, probabilities):
         self.log_probs = jnp.log(jnp.array(probabilities))
 
-    def init(self, *arguments, **options): ...
-    def features(self, source, inputs, *, deterministic=True): ...
-    def output_table(self): ...
-
     def apply(self, variables, *arguments, method):
         return getattr(self, method)(*arguments)
 
-    def encode(self, source, *, deterministic=True):
+    def encode(self, source):
         return source
 
     def start(self, memory, num_hypotheses, max_length):
@@ -49,22 +46,26 @@ RELUCTANT = Table([[0.0, 0.0, 0.4, 0.6, 0.0], *[[0.0, 0.0, 0.28, 0.4, 0.32]] * 5
 WILLING = Table([[0.0, 0.0, 0.4, 0.6, 0.0], *[[0.0, 0.0, 0.35, 0.4, 0.25]] * 5])
 
 
+def find(model, max_length, **options):
+    return jax.jit(lambda: beam_search(model, {}, SOURCE, max_length, **options))()
+
+
 def test_a_beam_of_one_does_not_end_where_the_end_is_second_best():
-    greedy = greedy_search(RELUCTANT, {}, SOURCE, 5)
-    beam = beam_search(RELUCTANT, {}, SOURCE, 5, num_hypotheses=1)
+    greedy = jax.jit(lambda: greedy_search(RELUCTANT, {}, SOURCE, 5))()
+    beam = find(RELUCTANT, 5, num_hypotheses=1)
     np.testing.assert_array_equal(greedy.tokens, [[[3, 3, 3, 3, 3]]])
     np.testing.assert_array_equal(beam.tokens, greedy.tokens)
 
 
 def test_a_wider_beam_ranks_by_mean_log_probability():
-    found = beam_search(WILLING, {}, SOURCE, 5, num_hypotheses=2)
+    found = find(WILLING, 5, num_hypotheses=2)
     np.testing.assert_array_equal(found.tokens[0], [[3, 2, 0, 0, 0], [3, 3, 2, 0, 0]])
     expected = [math.log(0.6 * 0.35) / 2, math.log(0.6 * 0.4 * 0.35) / 3]
     np.testing.assert_allclose(found.scores[0], expected, rtol=1e-5)
 
 
 def test_without_a_length_penalty_the_likelier_sentence_wins():
-    found = beam_search(WILLING, {}, SOURCE, 5, num_hypotheses=2, length_penalty=0.0)
+    found = find(WILLING, 5, num_hypotheses=2, length_penalty=0.0)
     np.testing.assert_array_equal(found.tokens[0], [[2, 0, 0, 0, 0], [3, 2, 0, 0, 0]])
     expected = [math.log(0.4), math.log(0.6 * 0.35)]
     np.testing.assert_allclose(found.scores[0], expected, rtol=1e-5)

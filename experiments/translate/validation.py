@@ -1,0 +1,81 @@
+"""What a model in training is worth: its loss, and how well it translates a little."""
+
+from functools import partial
+from typing import Any
+
+import jax
+
+from experiments.translate.config import Config, DecodingConfig
+from experiments.translate.corpus import Corpora
+from experiments.translate.scoring import score, translate_all
+from zoo.data.batching import evaluation_batches
+from zoo.data.text import ParallelText
+from zoo.losses import TokenLoss, tied_cross_entropy
+from zoo.models.contract import Seq2Seq
+from zoo.training.step import Batch, TrainState
+from zoo.translator import Translator
+
+WATCHED = 200  # validation sentences that are translated at each evaluation
+
+
+def batch_loss(
+    model: Seq2Seq,
+    params: Any,
+    batch: Batch,
+    key: jax.Array | None,
+    *,
+    smoothing: float,
+) -> TokenLoss:
+    """Returns the loss of a batch; without a key, without dropout."""
+    features = model.apply(
+        {"params": params},
+        batch["source"],
+        batch["inputs"],
+        deterministic=key is None,
+        rngs=None if key is None else {"dropout": key},
+        method="features",
+    )
+    table = model.apply({"params": params}, method="output_table")
+    labels = batch["labels"]
+    return tied_cross_entropy(
+        features, table, labels, labels != model.pad_id, smoothing
+    )
+
+
+class Validation:
+    """Measures a state: loss on all, scores of greedy translations of some."""
+
+    def __init__(self, config: Config, corpora: Corpora, model: Seq2Seq):
+        self._model, self._tokenizer = model, corpora.tokenizer
+        self._data = config.data
+        text = corpora.validation
+        self._watched = ParallelText(text.source[:WATCHED], text.target[:WATCHED])
+        self._batches = evaluation_batches(
+            *corpora.validation_ids,
+            tokens_per_batch=config.training.tokens_per_batch,
+            num_buckets=1,
+        )
+        self._loss = jax.jit(partial(batch_loss, model, key=None, smoothing=0.0))
+
+    def __call__(self, state: TrainState) -> dict[str, float]:
+        """Returns the loss in nats a token, and scores from 0 to 100."""
+        params = state.eval_params
+        total = count = 0.0
+        for _, batch in self._batches:
+            loss = self._loss(params, batch)
+            total, count = total + float(loss.plain), count + float(loss.count)
+        translator = Translator(
+            self._model, params, self._tokenizer, self._data.max_length
+        )
+        translations = translate_all(translator, self._watched.source, DecodingConfig())
+        scores = score(
+            self._watched,
+            translations,
+            lowercase=self._data.lowercase,
+            tokenize=self._data.bleu_tokenize,
+        )
+        return {
+            "loss": total / count,
+            "bleu": scores.bleu,
+            "exact_match": scores.exact_match,
+        }

@@ -1,0 +1,84 @@
+"""Where a model looked while it read and wrote one pair of sentences."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from zoo.data.tokenizer import Tokenizer
+from zoo.decoding import Decodable
+from zoo.errors import InputError
+from zoo.models.contract import attention_maps
+from zoo.requests import encode
+from zoo.search import bucket, pad
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """Where a model looked while it read and wrote one pair of sentences.
+
+    Attributes:
+        weights: by the path of the module, [heads, queries, keys], without padding.
+        source_pieces: the source's subwords, end of sentence included.
+        target_pieces: what is written at each step, end of sentence included.
+    """
+
+    weights: dict[str, np.ndarray]
+    source_pieces: list[str]
+    target_pieces: list[str]
+
+    def between(self) -> dict[str, np.ndarray]:
+        """Returns the maps from target to source, layer by layer."""
+        paths = [path for path in self.weights if not path.endswith("self_attention")]
+        paths.sort(
+            key=lambda path: [int(digits) for digits in re.findall(r"\d+", path)]
+        )
+        return {path: self.weights[path] for path in paths}
+
+
+def look(
+    model: Decodable,
+    params: Any,
+    tokenizer: Tokenizer,
+    source: str,
+    target: str,
+    max_length: int,
+) -> AttentionMaps:
+    """Returns where every attention looks while the target is written.
+
+    Args:
+        max_length: in tokens, end of sentence included; a longer target is cut.
+
+    Raises:
+        InputError: a sentence is empty, or the source is too long.
+    """
+    (source_ids,) = encode(tokenizer, [source], max_length)
+    (target_ids,) = tokenizer.encode([target])
+    target_ids = [*target_ids, tokenizer.eos_id][:max_length]
+    if len(source_ids) == 1 or len(target_ids) == 1:
+        raise InputError("attention needs a source and a target that are not empty")
+    inputs = [tokenizer.start_id, *target_ids[:-1]]
+    maps = _jitted(model)(
+        params,
+        pad([source_ids], bucket(len(source_ids), max_length)),
+        pad([inputs], bucket(len(inputs), max_length)),
+    )
+    weights = {}
+    for path, leaf in jax.device_get(maps).items():
+        queries = len(source_ids) if path.startswith("encoder") else len(inputs)
+        own = path.endswith("self_attention")
+        keys = queries if own else len(source_ids)
+        weights[path] = leaf[0, :, :queries, :keys]
+    return AttentionMaps(
+        weights,
+        [*tokenizer.pieces(source), "</s>"],
+        [*tokenizer.pieces(target), "</s>"][:max_length],
+    )
+
+
+@lru_cache(maxsize=8)
+def _jitted(model):
+    return jax.jit(partial(attention_maps, model))

@@ -1,0 +1,122 @@
+"""Translation sets of TensorFlow Datasets, read without TensorFlow.
+
+What TFDS has prepared as array_record or Parquet files can be read by place, in plain
+Python; TensorFlow's own tfrecord files cannot. Only the files are asked: no code of the
+data set runs, and nothing is downloaded.
+"""
+
+import logging
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from zoo.data.text import ParallelText
+from zoo.errors import InputError, unknown
+
+_log = logging.getLogger(__name__)
+
+
+def read_tfds(
+    name: str, data_dir: str | os.PathLike[str], split: str, source: str, target: str
+) -> ParallelText:
+    """Returns the text of one split of a prepared data set, in the order of its files.
+
+    An example whose source or target is empty is left out on purpose, and a log message
+    says how many there were: files of TFDS are not for mending.
+
+    Args:
+        name: data set and, if it has some, config: ``ted_hrlr_translate/pt_to_en``.
+        data_dir: the folder that TFDS prepares its data sets in; ``~`` is expanded.
+        split: as the data set calls it.
+        source, target: features of the data set; for translations, its languages.
+
+    Raises:
+        InputError: TFDS is not installed, no such data set is prepared there, or not
+            in a format that can be read; it lacks the split, or text of that name.
+    """
+    try:
+        import tensorflow_datasets as tfds
+        from google.protobuf.json_format import ParseError
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{name}: {error.name} is not installed; pip install 'attention-zoo[tfds]'"
+        ) from error
+    folder = _newest_version(name, data_dir)
+    remedy = f"remove the folder and {_preparation(name, data_dir)}"
+    try:
+        builder = tfds.builder_from_directory(folder)
+        features = builder.info.features
+        texts = [
+            key for key in features if isinstance(features[key], tfds.features.Text)
+        ]
+        for side in (source, target):
+            _require(f"text feature of {name}", side, texts or list(features))
+        _require(f"split of {name}", split, list(builder.info.splits))
+        data: Any = builder.as_data_source(split=split)
+        examples = data.__getitems__(list(range(len(data))))  # 6 times as fast as [n]
+    except NotImplementedError as error:
+        raise InputError(
+            f"{folder}: not in a format that can be read without TensorFlow; {remedy}"
+        ) from error
+    except (ValueError, RuntimeError, ParseError) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"{folder}: damaged ({reason}); {remedy}") from error
+    for number, example in enumerate(examples, start=1):
+        if example[source] is None or example[target] is None:  # so TFDS reads damage
+            raise InputError(f"{folder}: {split} is damaged at {number}; {remedy}")
+    return _texts(f"{name}, {split}", examples, source, target)
+
+
+def _require(what: str, given: str, known: list[str]) -> None:
+    if given not in known:
+        raise unknown(what, given, known)
+
+
+def _texts(
+    where: str, examples: Sequence[dict[str, bytes]], source: str, target: str
+) -> ParallelText:
+    """Returns the text of examples, but for those that lack a side."""
+    pairs, lines, left_out = [], [], []
+    for number, example in enumerate(examples, start=1):
+        try:
+            pair = example[source].decode(), example[target].decode()
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{where}, example {number}: no valid UTF-8; prepare the set again"
+            ) from error
+        if all(map(str.strip, pair)):
+            pairs.append(pair)
+            lines.append(number)
+        else:
+            left_out.append(number)
+    if left_out:
+        _log.warning(
+            "%s: left out: %d examples without %s or %s; the first is number %d",
+            *(where, len(left_out), source, target, left_out[0]),
+        )
+    if not pairs:
+        raise InputError(f"{where}: no examples, so the corpus is empty")
+    sources, targets = zip(*pairs, strict=True)
+    return ParallelText(list(sources), list(targets), lines=lines)
+
+
+def _newest_version(name: str, data_dir: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the folder of a data set's files, DATA_DIR/NAME/VERSION."""
+    folder = pathlib.Path(data_dir).expanduser() / name
+    versions = [path.parent for path in folder.glob("*.*.*/dataset_info.json")]
+    if not versions:
+        raise InputError(
+            f"{folder}: no prepared data set, which would be in a folder such as "
+            f"1.0.0; {_preparation(name, data_dir)}"
+        )
+    return max(versions, key=lambda path: [*map(int, path.name.split("."))])
+
+
+def _preparation(name: str, data_dir: str | os.PathLike[str]) -> str:
+    folder = pathlib.Path(data_dir).expanduser()
+    return (
+        "prepare it with: python -c 'import tensorflow_datasets as tfds; "
+        f'tfds.builder("{name}", data_dir="{folder}", file_format="array_record")'
+        ".download_and_prepare()'"
+    )

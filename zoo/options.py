@@ -1,0 +1,70 @@
+"""What a user may ask of translations: what they must keep, and how to draw them.
+
+Free of jax, so that a command can check its options before it loads anything.
+"""
+
+import math
+from dataclasses import dataclass
+
+from zoo.errors import InputError
+
+MAX_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What every translation of every sentence must keep; it costs no score.
+
+    Attributes:
+        min_length: in subwords, end of sentence and prefix included, as for the
+            maximum.
+        no_repeated_ngram: no run of so many subwords comes twice; 0 allows all.
+        banned: words, or several with spaces between, that must not appear; see
+            `zoo.decoding.words`. With a tokenizer that keeps case, in this case alone.
+    """
+
+    min_length: int = 0
+    no_repeated_ngram: int = 0
+    banned: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        check_range("min_length", self.min_length, 0)
+        check_range("no_repeated_ngram", self.no_repeated_ngram, 0)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Translations drawn at random, one token after the other, not searched for.
+
+    Attributes:
+        temperature: divides the logits; below 1 prefers the likely.
+        top_k: draws from so many likeliest tokens alone; None from all.
+        top_p: draws from the fewest tokens whose probability reaches p; None from all.
+        seed: the samples of a sentence depend on it and on the sentence's number.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        if not 0 < self.temperature < math.inf:
+            raise InputError(
+                f"temperature is {self.temperature}, but must be above 0; for the "
+                "likeliest translation search without sampling"
+            )
+        if self.top_k is not None:
+            check_range("top_k", self.top_k, 1)
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise InputError(
+                f"top_p is {self.top_p}, but must be above 0 and at most 1"
+            )
+        check_range("seed", self.seed, 0, MAX_SEED)
+
+
+def check_range(name: str, value: int, low: int, high: int | None = None) -> None:
+    """Raises InputError unless the value lies between both, ends included."""
+    if value < low or (high is not None and value > high):
+        bound = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise InputError(f"{name} is {value}, but must be {bound}")

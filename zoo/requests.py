@@ -1,0 +1,147 @@
+"""What is asked of translations, from words to tokens.
+
+A word stands in the middle of a sentence as it stands at its beginning: the tokenizer
+puts a space before both. So the tokens of a word alone are its tokens anywhere.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from zoo.data.tokenizer import Tokenizer
+from zoo.decoding.words import Banned, allows, ban_words
+from zoo.errors import InputError
+
+
+class Request(NamedTuple):
+    """A sentence, in tokens: what is read, and what must be written.
+
+    Attributes:
+        source: ends with end of sentence.
+        prefix: what the translation begins with.
+        required: the phrases that it holds.
+    """
+
+    source: list[int]
+    prefix: list[int]
+    required: list[list[int]]
+
+    def check_room(self, number: int, limit: int) -> None:
+        """Raises InputError unless all that must be written fits into the limit."""
+        needed = len(self.prefix) + sum(map(len, self.required)) + 1
+        if needed > limit:
+            raise InputError(
+                f"sentence {number}: prefix and required words take {needed} subwords, "
+                f"end of sentence included, but max_length is {limit}; ask for less"
+            )
+
+
+def encode(
+    tokenizer: Tokenizer,
+    sentences: Sequence[str],
+    max_length: int,
+    name: str = "sentence",
+) -> list[list[int]]:
+    """Returns the tokens of every sentence, with the end of sentence.
+
+    Args:
+        max_length: in tokens, end of sentence included.
+        name: what an error calls a sentence.
+
+    Raises:
+        InputError: a sentence is longer.
+    """
+    ids = []
+    for number, tokens in enumerate(tokenizer.encode(sentences), start=1):
+        if len(tokens) + 1 > max_length:
+            raise InputError(
+                f"{name} {number} has {len(tokens) + 1} tokens, more than the "
+                f"{max_length} that the model was trained for; split it"
+            )
+        ids.append([*tokens, tokenizer.eos_id])
+    return ids
+
+
+def read_requests(
+    tokenizer: Tokenizer,
+    sources: Sequence[list[int]],
+    prefixes: Sequence[str] | None,
+    required: Sequence[Sequence[str]] | None,
+) -> list[Request]:
+    """Returns what is asked of every sentence, in tokens.
+
+    Raises:
+        InputError: something that must be written is not in the vocabulary.
+    """
+    count = len(sources)
+    prefixes = [""] * count if prefixes is None else prefixes
+    required = [()] * count if required is None else required
+    if len(prefixes) != count or len(required) != count:
+        raise ValueError(
+            f"{count} sentences need as many prefixes and lists of required words, not "
+            f"{len(prefixes)} and {len(required)}"
+        )
+    known = _known(tokenizer, [prefix.strip() for prefix in prefixes], "prefix")
+    return [
+        Request(
+            source, prefix, _known(tokenizer, _words(words, "required"), "required")
+        )
+        for source, prefix, words in zip(sources, known, required, strict=True)
+    ]
+
+
+def read_banned(
+    tokenizer: Tokenizer, words: Sequence[str], requests: Sequence[Request]
+) -> Banned | None:
+    """Returns what forbids the words, None if there are none that could be written.
+
+    Raises:
+        InputError: a banned word stands in a required one.
+    """
+    ids = [
+        tokens
+        for tokens in tokenizer.encode(_words(words, "banned"))
+        if tokenizer.unknown_id not in tokens
+    ]
+    if not ids:
+        return None
+    banned = ban_words(ids, token_texts(tokenizer))
+    for request in requests:
+        for phrase in request.required:
+            if not allows(banned, phrase):
+                (text,) = tokenizer.decode([phrase])
+                raise InputError(
+                    f"{text!r} is required, but holds a banned word; choose one"
+                )
+    return banned
+
+
+@lru_cache(maxsize=4)
+def token_texts(tokenizer: Tokenizer) -> list[str]:
+    """Returns what each token writes behind another, its space included.
+
+    Special tokens write nothing, and a byte of a character writes U+FFFD.
+    """
+    unknown = tokenizer.unknown_id
+    rows = [[unknown, token] for token in range(tokenizer.vocab_size)]
+    first, *texts = tokenizer.decode([[unknown], *rows])
+    return [text.removeprefix(first) for text in texts]
+
+
+def _words(words: Sequence[str], name: str) -> list[str]:
+    for word in words:
+        if not word.strip():
+            raise InputError(f"{name}: {word!r} is no word; leave it out")
+    return [word.strip() for word in words]
+
+
+def _known(tokenizer: Tokenizer, texts: Sequence[str], name: str) -> list[list[int]]:
+    """Returns the tokens of texts that a model can write."""
+    ids = tokenizer.encode(texts)
+    for text, tokens in zip(texts, ids, strict=True):
+        if tokenizer.unknown_id in tokens:
+            raise InputError(
+                f"{name}: {text!r} has what is not in the model's vocabulary, so that "
+                "it cannot be written; choose other words"
+            )
+    return ids
