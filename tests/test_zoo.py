@@ -303,6 +303,17 @@ def test_scores_are_the_log_probabilities_of_the_hypotheses(name):
 
 
 @every_model
+def test_bfloat16_parameters_compute_in_bfloat16(name):
+    model, params = make(name)
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    arguments = {"params": half}, jnp.asarray(SOURCE), jnp.asarray(INPUTS)
+    features = jax.eval_shape(
+        functools.partial(model.apply, method="features"), *arguments
+    )
+    assert features.dtype == jnp.bfloat16
+
+
+@every_model
 def test_asking_for_attention_does_not_change_the_logits(name):
     model, params = make(name)
     source, inputs = jnp.asarray(SOURCE), jnp.asarray(INPUTS)

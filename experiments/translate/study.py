@@ -33,7 +33,6 @@ STUDIES: dict[str, dict[str, tuple[str, ...]]] = {
         "ALiBi": ("bible-alibi",),
     },
 }
-BINS = [(1, 10), (11, 15), (16, 20), (21, 25), (26, 30), (31, 35), (36, 40), (41, 50)]
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,6 @@ def _report(arguments: Arguments) -> None:
         text,
         lengths=lengths,
         lowercase=data.lowercase,
-        bins=BINS,
     )
     picture = arguments.workdir / f"{arguments.study}.png"
     figure = draw_by_length(rows, x_label="words of the English verse")

@@ -14,6 +14,14 @@ def test_a_token_is_its_row_times_the_root_of_the_width():
     np.testing.assert_array_equal(found, 2.0 * np.asarray(TABLE)[[[2, 0], [1, 1]]])
 
 
+def test_a_frequent_row_learns_in_bfloat16_too():
+    # In bfloat16 a sum of ones ends at 256; 3,000 times √4 is 6,000.
+    table = jnp.ones((2, 4), jnp.bfloat16)
+    tokens = jnp.zeros(3_000, jnp.int32)
+    gradient = jax.grad(lambda table: embed(table, tokens).astype(float).sum())(table)
+    np.testing.assert_allclose(np.float32(gradient[0]), 6_000, rtol=0.01)
+
+
 def test_logits_by_hand_are_products_without_the_scale():
     features = jnp.array([[[1.0, 2.0, 3.0, 4.0]]])
     np.testing.assert_allclose(tied_logits(TABLE, features), [[[7.0, 6.0, 10.0]]])

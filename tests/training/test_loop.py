@@ -128,9 +128,9 @@ def test_a_signal_at_an_evaluation_saves_once():
     assert log.saved == [(2, 2.0, 1 / 2)]
 
 
-def test_a_signal_at_the_last_update_is_a_complete_run():
+def test_a_signal_at_the_last_update_leaves_the_test_to_the_next_start():
     log, code = go([batch(), batch(interrupt=signal.SIGTERM)], Schedule(2, 2, 2))
-    assert code == 0
+    assert code == 143
     assert log.saved == [(2, 2.0, 1 / 2)]
     assert log.ended == [True]
 

@@ -10,6 +10,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 
+def rows(
+    table: Float[Array, "V D"], index: Int[Array, "*axes"]
+) -> Float[Array, "*axes D"]:
+    """Returns rows of a table, whose gradient is summed in float32.
+
+    A row that is used often would stop learning in bfloat16, where 256 + 1 is 256.
+    """
+    return table.astype(jnp.float32)[index].astype(table.dtype)
+
+
 def embed(
     table: Float[Array, "V D"], tokens: Int[Array, "*axes"]
 ) -> Float[Array, "*axes D"]:
@@ -18,7 +28,7 @@ def embed(
     The table is drawn from N(0, 1/D), so that its products with features of variance
     one are logits of variance one; the factor brings the embeddings to that variance.
     """
-    return table[tokens] * jnp.sqrt(table.shape[-1]).astype(table.dtype)
+    return rows(table, tokens) * jnp.sqrt(table.shape[-1]).astype(table.dtype)
 
 
 def tied_logits(

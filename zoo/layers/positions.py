@@ -14,6 +14,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from zoo.layers.embeddings import rows
+
 
 def sinusoidal_positions(
     positions: Int[Array, "*axes"], model_dim: int
@@ -160,7 +162,7 @@ class LearnedPositions(Positions):
         )
 
     def embed(self, states, positions):
-        return states + self.table[positions]
+        return states + rows(self.table, positions)
 
     def check(self, length):
         if length > self.max_length:
@@ -193,7 +195,7 @@ class RelativePositions(Positions):
             self.max_distance,
             bidirectional=self.bidirectional,
         )  # [Q, K]
-        return self.table[buckets].transpose(2, 0, 1)[None]  # [1, H, Q, K]
+        return rows(self.table, buckets).transpose(2, 0, 1)[None]  # [1, H, Q, K]
 
 
 class AlibiPositions(Positions):

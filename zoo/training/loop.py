@@ -103,10 +103,10 @@ def fit(
                 window = _Window()
             elif received:
                 save(step, driver.gather(state), math.inf, False)
-            if ended:
-                break
             if received:
                 raise SystemExit(128 + received[0])
+            if ended:
+                break
     return driver.gather(state)
 
 
