@@ -24,7 +24,7 @@ from zoo.catalogue import model_config
 from zoo.data.text import ParallelText, sha256
 from zoo.errors import InputError
 from zoo.training.records import write_json
-from zoo.translator import Translator
+from zoo.translation.translator import Translator
 
 PLAIN = {"lowercase": False, "tokenize": "13a"}
 # Four words and more, up to 33, so that BLEU has its four orders.

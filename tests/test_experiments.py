@@ -20,7 +20,7 @@ from experiments.command import run
 from experiments.translate import evaluate, plot, train, translate
 from experiments.translate.config import PRESETS, FilesData
 from zoo.checkpoints import restore_params
-from zoo.translator import Translator
+from zoo.translation.translator import Translator
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 60
@@ -249,6 +249,11 @@ def test_the_recurrent_presets_train_too(preset, tmp_path, capsys):
     average = ["--decoding.average=2", "--workdir", str(workdir)]
     train.main([preset, *TINY, *extra, *short, *average])
     assert json.loads((workdir / "result.json").read_text())["averaged"] == 2
+    own, asked = Translator.from_run(workdir), Translator.from_run(workdir, average=2)
+    for leaf, other in zip(
+        *map(jax.tree.leaves, (own.params, asked.params)), strict=True
+    ):
+        np.testing.assert_array_equal(leaf, other)
     has_attention = preset == "phrases-bahdanau"
     assert (workdir / "attention.png").exists() == has_attention
 

@@ -31,23 +31,8 @@ MAY_IMPORT = {
     "zoo.training": ("zoo.training", "zoo.losses", "zoo.data", "zoo.checkpoints"),
     "zoo.pretrained": ("zoo.pretrained", "zoo.layers", "zoo.models", "zoo.data"),
     "zoo.catalogue": ("zoo.models",),
-    "zoo.alignment": (),
-    "zoo.options": (),
-    "zoo.requests": ("zoo.data", "zoo.decoding"),
-    "zoo.search": ("zoo.decoding", "zoo.options", "zoo.requests"),
-    "zoo.attention_maps": (
-        "zoo.data",
-        "zoo.decoding",
-        "zoo.models.contract",
-        "zoo.requests",
-        "zoo.search",
-    ),
-    "zoo.translator": (
-        "zoo.alignment",
-        "zoo.attention_maps",
-        "zoo.options",
-        "zoo.requests",
-        "zoo.search",
+    "zoo.translation": (
+        "zoo.translation",
         "zoo.catalogue",
         "zoo.models",
         "zoo.decoding",
@@ -55,6 +40,8 @@ MAY_IMPORT = {
         "zoo.checkpoints",
         "zoo.training.records",  # what a run's folder holds
     ),
+    "zoo.translation.options": (),
+    "zoo.translation.alignment": (),
     "experiments": (),
     "experiments.command": ("zoo",),  # how every command ends
     "experiments.translate": ("zoo", "experiments.command", "experiments.translate"),
@@ -71,8 +58,8 @@ HOST_ONLY = (
     "zoo.data",
     "zoo.metrics",
     "zoo.plots",
-    "zoo.alignment",
-    "zoo.options",
+    "zoo.translation.alignment",
+    "zoo.translation.options",
     "zoo.models.configs",
 )
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorstore", "chex")

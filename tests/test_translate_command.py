@@ -8,7 +8,7 @@ import pytest
 import zoo
 from experiments.command import run
 from experiments.translate import translate
-from zoo.translator import Hypothesis, Translator
+from zoo.translation.translator import Hypothesis, Translator
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_without_options_nothing_is_asked_for(asked, capsys):
     assert asked == {
         "sentences": ["a b", "c"],
         "models": ["runs/translate"],
-        "average": 1,
+        "average": None,
         "beam_size": 4,
         "length_penalty": 1.0,
         "num_best": 1,

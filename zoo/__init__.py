@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from zoo.catalogue import create_model, describe, list_models
 from zoo.errors import InputError
-from zoo.options import Constraints, Sampling
+from zoo.translation.options import Constraints, Sampling
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from zoo.translator import Translator
+    from zoo.translation.translator import Translator
 
 __version__ = "0.1.0"
 
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def load(
-    path: "str | Path | Sequence[str | Path]", *, average: int = 1
+    path: "str | Path | Sequence[str | Path]", *, average: int | None = None
 ) -> "Translator":
     """Returns the translator that a run left in its folder.
 
@@ -41,13 +41,13 @@ def load(
 
     Args:
         average: takes the mean of the parameters of the last so many checkpoints; 1
-            takes the best one.
+            takes the best one, None does as the run's own test does.
 
     Raises:
         InputError: there is no finished checkpoint in a folder, there are too few, or
             the members of an ensemble have different tokenizers.
     """
-    from zoo.translator import Translator
+    from zoo.translation.translator import Translator
 
     single = isinstance(path, str) or not isinstance(path, Sequence)
     return Translator.from_runs([path] if single else path, average=average)

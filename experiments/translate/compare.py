@@ -152,7 +152,7 @@ def _translate(run: Path, text: "ParallelText") -> list[str]:
     from experiments.translate.config import DecodingConfig
     from experiments.translate.scoring import translate_all
     from zoo.training.records import read_json
-    from zoo.translator import Translator
+    from zoo.translation.translator import Translator
 
     decoding = DecodingConfig(**read_json(run / "config.json")["decoding"])
     translator = Translator.from_run(run, average=_result(run).get("averaged", 1))

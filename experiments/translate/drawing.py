@@ -6,7 +6,7 @@ import numpy as np
 
 from zoo.errors import InputError
 from zoo.plots import attention_grid, save
-from zoo.translator import Translator
+from zoo.translation.translator import Translator
 
 
 def draw(

@@ -32,8 +32,9 @@ class Arguments:
     """Hypotheses kept at each step; 1 is greedy."""
     length_penalty: float = 1.0
     """Scores are log-probabilities over length to this power."""
-    average: int = 1
-    """Checkpoints whose mean translates, the last so many; 1 is the best one."""
+    average: int | None = None
+    """Checkpoints whose mean translates, the last so many; 1 is the best one, and by
+    default it is as in the run's own test."""
     output: Path | None = None
     """File for the translations, one a line."""
     by_length: bool = False
@@ -64,7 +65,7 @@ def evaluate(arguments: Arguments) -> None:
     from experiments.translate.scoring import translate_all
     from zoo.data.text import read_pair_of_files
     from zoo.training.records import read_json
-    from zoo.translator import Translator
+    from zoo.translation.translator import Translator
 
     _check(arguments)
     translator = Translator.from_run(arguments.model, average=arguments.average)

@@ -135,7 +135,7 @@ def by_length(
 def table(rows: Sequence[Row]) -> Table:
     """Returns the rows for the console; the system is named if there are several."""
     several = len({row.system for row in rows}) > 1
-    columns = ["source words", "sentences", "BLEU", "95 %", "chrF", "95 %"]
+    columns = ["words", "sentences", "BLEU", "95 %", "chrF", "95 %"]
     drawn = Table(*(["system"] if several else []), *columns)
     for column in drawn.columns[several:]:
         column.justify = "right"

@@ -21,7 +21,7 @@ from experiments.translate.scoring import (
 from experiments.translate.validation import WATCHED
 from zoo.checkpoints import Checkpoints
 from zoo.training.records import write_json
-from zoo.translator import Translator
+from zoo.translation.translator import Translator
 
 
 def conclude(

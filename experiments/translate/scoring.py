@@ -13,7 +13,7 @@ from zoo import metrics
 from zoo.data.text import ParallelText
 
 if TYPE_CHECKING:
-    from zoo.translator import Translator
+    from zoo.translation.translator import Translator
 
 SUBWORD_MARK = "@@ "
 NAMES = {

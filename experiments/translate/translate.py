@@ -9,9 +9,9 @@ from typing import Annotated
 import tyro
 
 from experiments.command import run
-from zoo.alignment import format_links
 from zoo.errors import InputError
-from zoo.options import Constraints, Sampling, check_range
+from zoo.translation.alignment import format_links
+from zoo.translation.options import Constraints, Sampling, check_range
 
 DEFAULT_RUN = Path("runs/translate")
 # A model can spell any byte; a line break in a translation is written as a space.
@@ -27,8 +27,9 @@ class Arguments:
     """Sentences; without any, standard input is read."""
     model: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Folder of a run, by default runs/translate; several --model are an ensemble."""
-    average: int = 1
-    """Checkpoints whose mean translates, the last so many; 1 is the best one."""
+    average: int | None = None
+    """Checkpoints whose mean translates, the last so many; 1 is the best one, and by
+    default it is as in the run's own test."""
     input: Path | None = None
     """File of sentences, one a line."""
     beam_size: int = 4
@@ -122,7 +123,8 @@ def translate(arguments: Arguments) -> None:
 
 def _check(arguments: Arguments) -> None:
     """Refuses options that do not go together, before anything is loaded."""
-    check_range("average", arguments.average, 1)
+    if arguments.average is not None:
+        check_range("average", arguments.average, 1)
     if arguments.text and arguments.input:
         raise InputError(
             f"both text and --input {arguments.input} are given; choose one"

@@ -13,7 +13,7 @@ from zoo.data.text import ParallelText
 from zoo.losses import TokenLoss, tied_cross_entropy
 from zoo.models.contract import Seq2Seq
 from zoo.training.step import Batch, TrainState
-from zoo.translator import Translator
+from zoo.translation.translator import Translator
 
 WATCHED = 200  # validation sentences that are translated at each evaluation
 

@@ -28,8 +28,8 @@ from zoo.decoding import (
     sample,
 )
 from zoo.decoding.words import Banned, without_words
-from zoo.options import Sampling
-from zoo.requests import Request
+from zoo.translation.options import Sampling
+from zoo.translation.requests import Request
 
 SHORTEST = 16
 FEWEST_REQUIRED = 4  # phrases of a sentence, and tokens of a phrase

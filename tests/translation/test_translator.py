@@ -11,11 +11,11 @@ import pytest
 import zoo
 from tests.decoding.models import Trigrams
 from zoo import search
-from zoo.attention_maps import AttentionMaps
 from zoo.data.tokenizer import Tokenizer
 from zoo.models.contract import initialize
-from zoo.requests import read_banned
-from zoo.translator import Translator
+from zoo.translation.attention_maps import AttentionMaps
+from zoo.translation.requests import read_banned
+from zoo.translation.translator import Translator
 
 WORDS = [f"word{number} other{number}" for number in range(60)]
 LETTERS = "a b c d e f g h"

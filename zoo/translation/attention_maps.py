@@ -12,8 +12,8 @@ from zoo.data.tokenizer import Tokenizer
 from zoo.decoding import Decodable
 from zoo.errors import InputError
 from zoo.models.contract import attention_maps
-from zoo.requests import encode
-from zoo.search import bucket, pad
+from zoo.translation.requests import encode
+from zoo.translation.search import bucket, pad
 
 
 @dataclass(frozen=True)

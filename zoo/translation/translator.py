@@ -1,7 +1,7 @@
 """The translator that a run leaves behind: text in, text out, and where it looked.
 
 It owns the tokenizer and the jitted functions, so that a command, a notebook and a test
-translate alike. The first sentence of a shape waits for a compilation (`zoo.search`).
+translate alike. The first sentence of a shape waits for a compilation; see `search`.
 """
 
 import math
@@ -14,17 +14,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from zoo.alignment import align_words
-from zoo.attention_maps import AttentionMaps, look
 from zoo.catalogue import build, config_from_json
 from zoo.checkpoints import Checkpoints, average_params
 from zoo.data.tokenizer import Tokenizer
 from zoo.decoding import IMPOSSIBLE, Decodable, Ensemble, score_pairs
 from zoo.errors import InputError
 from zoo.models.contract import initialize
-from zoo.options import Constraints, Sampling, check_range
-from zoo.requests import encode, read_banned, read_requests, token_texts
-from zoo.search import (
+from zoo.training.records import read_json
+from zoo.translation.alignment import align_words
+from zoo.translation.attention_maps import AttentionMaps, look
+from zoo.translation.options import Constraints, Sampling, check_range
+from zoo.translation.requests import encode, read_banned, read_requests, token_texts
+from zoo.translation.search import (
     Plan,
     Shape,
     bucket,
@@ -35,7 +36,6 @@ from zoo.search import (
     pad,
     shape_of,
 )
-from zoo.training.records import read_json
 
 WIDEST = 64
 SCORED = 8  # pairs at once, since each holds its logits of the whole vocabulary
@@ -72,12 +72,15 @@ class Translator:
         self.max_length = max_length
 
     @classmethod
-    def from_run(cls, workdir: str | Path, *, average: int = 1) -> "Translator":
+    def from_run(
+        cls, workdir: str | Path, *, average: int | None = None
+    ) -> "Translator":
         """Returns the translator of a run's best finished checkpoint, or of several.
 
         Args:
             average: takes the mean of the parameters of the last so many checkpoints
-                that were evaluated; 1 takes the best one.
+                that were evaluated; 1 takes the best one. None does as the run's own
+                test does.
 
         Raises:
             InputError: the folder holds no run, or too few checkpoints.
@@ -93,7 +96,11 @@ class Translator:
         model_config = config_from_json(config["model"])
         model = build(replace(model_config, vocab_size=tokenizer.vocab_size))
         with Checkpoints(workdir / "checkpoints") as checkpoints:
-            best, last = checkpoints.best_step(), checkpoints.last_steps(average)
+            best = checkpoints.best_step()
+            if average is None:
+                own = config["decoding"].get("average", 1)
+                average = len(checkpoints.last_steps(own)) or 1
+            last = checkpoints.last_steps(average)
         if best is None:
             raise InputError(f"{workdir}: no finished checkpoint yet; let it train on")
         if len(last) < average:
@@ -108,7 +115,7 @@ class Translator:
 
     @classmethod
     def from_runs(
-        cls, workdirs: Sequence[str | Path], *, average: int = 1
+        cls, workdirs: Sequence[str | Path], *, average: int | None = None
     ) -> "Translator":
         """Returns the ensemble of several runs: the mean of their probabilities.
 
@@ -275,8 +282,8 @@ class Translator:
         """Returns (source word, target word) for each target word, counted from 0.
 
         The source word is the one that the model looks at most while it writes the
-        target word, by the mean over the heads; see `zoo.alignment`. Words stand
-        between spaces, in the text as the tokenizer reads it.
+        target word, by the mean over the heads; see `zoo.translation.alignment`. Words
+        stand between spaces, in the text as the tokenizer reads it.
 
         Args:
             layer: of the decoder, from 1; None takes the last.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from zoo.alignment import align_words, mean_words, sum_words, word_numbers
+from zoo.translation.alignment import align_words, mean_words, sum_words, word_numbers
 
 
 @pytest.mark.parametrize(
