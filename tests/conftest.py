@@ -1,8 +1,20 @@
 """Eight virtual devices and checked shapes, for the whole suite.
 
 JAX's own setting rather than XLA_FLAGS makes the devices, so that a command which a
-test starts as a child process sees the machine as a user would.
+test starts as a child process sees the machine as a user would. What takes long to
+compile is compiled once for all processes of a run of the suite.
 """
+
+import atexit
+import os
+import shutil
+import tempfile
+
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    CACHE = tempfile.mkdtemp(prefix="compiled-")
+    atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE  # read when jax is imported
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 from jaxtyping import install_import_hook

@@ -10,9 +10,9 @@ import pytest
 
 import zoo
 from tests.decoding.models import Trigrams
-from zoo import search
 from zoo.data.tokenizer import Tokenizer
 from zoo.models.contract import initialize
+from zoo.translation import search
 from zoo.translation.attention_maps import AttentionMaps
 from zoo.translation.requests import read_banned
 from zoo.translation.translator import Translator
