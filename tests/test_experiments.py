@@ -271,7 +271,7 @@ def test_a_run_that_was_killed_before_its_test_goes_straight_to_it(
         patch.setattr("experiments.translate.result.conclude", die)
         with pytest.raises(KeyboardInterrupt):
             train.main(options)
-    monkeypatch.setattr("experiments.translate.fitting.fit", die)
+    monkeypatch.setattr("zoo.training.run.fit", die)
     train.main(options)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     # Time was over after the first update, which left one checkpoint to test with.

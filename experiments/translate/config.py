@@ -5,7 +5,7 @@ Nothing here loads jax, so that `--help` answers at once.
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from zoo.catalogue import config_to_json, model_config
 from zoo.data.sources import (
@@ -17,59 +17,27 @@ from zoo.data.sources import (
     TsvData,
     VersesData,
 )
-from zoo.errors import InputError, require_positive, require_rate, unknown
+from zoo.errors import InputError, require_positive, unknown
 from zoo.models.configs import ModelConfig
-from zoo.training.config import OptimizerConfig
+from zoo.training.config import OptimizerConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TranslationTraining(TrainingConfig):
     """How long, and in what portions.
 
     Attributes:
-        num_steps: updates.
         tokens_per_batch: cells of the longer side of a batch, padding included.
         num_buckets: shapes of batches, each of which is compiled once.
-        label_smoothing: probability spread over the vocabulary.
-        evaluation_interval: updates between two evaluations and checkpoints.
-        driver: what runs the step on the local devices.
-        accumulation: portions in which a batch is taken, one after the other.
-        precision: of the forward and the backward pass; parameters are float32.
-        ema_decay: of a moving average of the parameters, which is then what is
-            validated and translates; 0 keeps none.
-        patience: evaluations in a row without a better validation loss after which the
-            run ends; 0 is never.
-        max_minutes: of the run, interruptions not counted, after which it ends; 0 is
-            never.
     """
 
-    num_steps: int = 1_000
     tokens_per_batch: int = 4_096
     num_buckets: int = 3
     label_smoothing: float = 0.1
-    evaluation_interval: int = 250
-    driver: Literal["jit", "pmap"] = "jit"
-    accumulation: int = 1
-    precision: Literal["float32", "bfloat16"] = "float32"
-    ema_decay: float = 0.0
-    patience: int = 0
-    max_minutes: float = 0.0
 
     def __post_init__(self):
-        require_positive(
-            self,
-            "num_steps",
-            "tokens_per_batch",
-            "num_buckets",
-            "evaluation_interval",
-            "accumulation",
-        )
-        require_rate(self, "label_smoothing", "ema_decay")
-        for name in ("patience", "max_minutes"):
-            if getattr(self, name) < 0:
-                raise InputError(
-                    f"{name} is {getattr(self, name)}, but must not be negative"
-                )
+        super().__post_init__()
+        require_positive(self, "tokens_per_batch", "num_buckets")
 
 
 @dataclass(frozen=True)
@@ -103,12 +71,13 @@ class Config:
     model: ModelConfig
     data: Data = field(default_factory=PhrasesData)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    training: TranslationTraining = field(default_factory=TranslationTraining)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     seed: int = 0
     workdir: Path = Path("runs/translate")
 
     def __post_init__(self):
+        self.training.check(self.optimizer)
         training, average = self.training, self.decoding.average
         evaluations = -(-training.num_steps // training.evaluation_interval)
         if average > evaluations:
@@ -131,7 +100,7 @@ _PHRASES = Config(
         "transformer-tiny", vocab_size=2_000, num_layers=2, dropout_rate=0.0
     ),
     optimizer=OptimizerConfig(learning_rate=3e-3, schedule="cosine", warmup_steps=100),
-    training=TrainingConfig(
+    training=TranslationTraining(
         num_steps=1_100,
         tokens_per_batch=2_048,
         num_buckets=2,
@@ -145,7 +114,7 @@ _MULTI30K = Config(
     model=model_config("transformer-small", vocab_size=6_000),
     data=FilesData(test="test_2016_flickr", lowercase=True),
     optimizer=OptimizerConfig(learning_rate=1e-3, schedule="cosine", warmup_steps=300),
-    training=TrainingConfig(
+    training=TranslationTraining(
         num_steps=2_980,
         tokens_per_batch=2_048,
         num_buckets=4,
@@ -182,7 +151,7 @@ _WU2021 = Config(
         tokens="words",
     ),
     optimizer=OptimizerConfig(learning_rate=5e-3, warmup_steps=2_000, clip_norm=25.0),
-    training=TrainingConfig(
+    training=TranslationTraining(
         num_steps=8_000,
         tokens_per_batch=8_192,
         num_buckets=4,
@@ -203,7 +172,7 @@ _BIBLE = Config(
     ),
     data=VersesData(max_length=192),
     optimizer=OptimizerConfig(learning_rate=2e-3, schedule="cosine", warmup_steps=300),
-    training=TrainingConfig(
+    training=TranslationTraining(
         num_steps=2_400,
         tokens_per_batch=2_048,
         num_buckets=4,

@@ -9,7 +9,6 @@ from experiments.translate.config import Config, name_of
 from experiments.translate.corpus import Corpora
 from experiments.translate.drawing import draw
 from experiments.translate.evaluate import write_lines
-from experiments.translate.fitting import Fitted
 from experiments.translate.scoring import (
     count,
     intervals,
@@ -21,6 +20,7 @@ from experiments.translate.scoring import (
 from experiments.translate.validation import WATCHED
 from zoo.checkpoints import Checkpoints
 from zoo.training.records import write_json
+from zoo.training.run import Fitted
 from zoo.translation.translator import Translator
 
 

@@ -8,25 +8,18 @@ one.
 import time
 from typing import Any
 
-import tyro
-
-from experiments.command import run
+from experiments.command import choose, run
 from experiments.translate.config import DEFAULT_PRESET, PRESETS, Config
-from zoo.errors import unknown
 
 
 def main(arguments: list[str]) -> None:
     """Trains as the command line says."""
-    first = arguments[0] if arguments else ""
-    if first and not first.startswith("-") and first not in PRESETS:
-        raise unknown("preset", first, PRESETS)
-    if first not in (*PRESETS, "-h", "--help"):
-        arguments = [DEFAULT_PRESET, *arguments]
-    config = tyro.extras.overridable_config_cli(
+    config = choose(
         PRESETS,
+        DEFAULT_PRESET,
+        arguments,
         prog="python -m experiments.translate.train",
         description=__doc__,
-        args=arguments,
     )
     train(config)
 
@@ -40,20 +33,14 @@ def train(config: Config) -> dict[str, Any]:
     from rich.console import Console
 
     from experiments.translate.corpus import prepare
-    from experiments.translate.fitting import train_to_end
     from experiments.translate.result import conclude
-    from zoo.training.optimizers import make_optimizer
-    from zoo.training.records import environment, open_run, read_json
+    from experiments.translate.task import task
+    from zoo.training.records import environment, open_run
+    from zoo.training.run import finished, train_to_end
 
     console = Console()
     started = time.monotonic()
-    if (config.workdir / "config.json").exists():
-        open_run(config.workdir, config.to_json())
-    result_path = config.workdir / "result.json"
-    if result_path.exists():
-        console.print(f"{config.workdir} is finished; this is its result.json:")
-        result = read_json(result_path)
-        console.print_json(data=result)
+    if result := finished(config.workdir, config.to_json(), console):
         return result
     corpora = prepare(config)
     console.print(
@@ -61,11 +48,20 @@ def train(config: Config) -> dict[str, Any]:
         f"validate and {len(corpora.test):,} to test; "
         f"{corpora.tokenizer.vocab_size:,} subwords"
     )
-    optimizer = make_optimizer(config.optimizer, config.training.num_steps)
     open_run(config.workdir, config.to_json())
     corpora.tokenizer.save(config.workdir / "tokenizer.model")
     made_by = environment()  # now: the code may change while the run goes on
-    fitted = train_to_end(config, corpora, optimizer, started, console)
+    fitted = train_to_end(
+        config.workdir,
+        task(config, corpora),
+        config.training,
+        config.optimizer,
+        seed=config.seed,
+        started=started,
+        console=console,
+        # The best and one to fall back on, or as many as are averaged.
+        keep_last=max(2, config.decoding.average),
+    )
     return conclude(config, corpora, console, fitted, made_by)
 
 

@@ -26,7 +26,7 @@ class Counting:
         if batch.get("interrupt"):
             os.kill(os.getpid(), batch["interrupt"])
         new = state.replace(step=state.step + 1, params=state.params + 1.0)
-        values = {"loss": batch["loss"], "tokens": batch["tokens"], "grad_norm": 2.0}
+        values = {"loss": batch["loss"], "count": batch["count"], "grad_norm": 2.0}
         return new, {name: np.float32(value) for name, value in values.items()}
 
     def gather(self, state):
@@ -84,7 +84,7 @@ def go(batches, schedule, state=None, validation_loss=falling, **options):
 
 
 def batch(loss=1.0, tokens=10, interrupt=None):
-    return {"loss": loss, "tokens": tokens, "interrupt": interrupt}
+    return {"loss": loss, "count": tokens, "interrupt": interrupt}
 
 
 def test_evaluations_and_checkpoints_come_at_their_interval_and_at_the_end():

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from zoo.errors import InputError
-from zoo.training.config import OptimizerConfig
+from zoo.training.config import OptimizerConfig, TrainingConfig
 from zoo.training.optimizers import make_optimizer, observer, schedule
 from zoo.training.plateau import no_plateau
 
@@ -31,7 +31,7 @@ def test_cosine_by_hand():
 
 def test_a_warm_up_longer_than_the_run_is_refused():
     with pytest.raises(InputError, match=r"100 warm-up updates .* 50"):
-        make_optimizer(OptimizerConfig(warmup_steps=100), 50)
+        TrainingConfig(num_steps=50).check(OptimizerConfig(warmup_steps=100))
 
 
 def test_a_large_gradient_is_clipped_and_only_matrices_decay():

@@ -37,7 +37,7 @@ def test_one_update_by_hand():
     assert state.params["w"] == pytest.approx(0.6)
     assert state.step == 1
     assert metrics["loss"] == pytest.approx((0.5 + 4.5) / 2)
-    assert metrics["tokens"] == 2
+    assert metrics["count"] == 2
     assert metrics["grad_norm"] == pytest.approx(4.0)
 
 
@@ -79,7 +79,7 @@ def test_portions_are_added_up_and_divided_once():
     state, metrics = step(init_state({"w": jnp.ones(())}, optimizer), batch)
     assert state.params["w"] == pytest.approx(0.6)
     assert metrics["loss"] == pytest.approx((0.5 + 4.5) / 2)
-    assert metrics["tokens"] == 2
+    assert metrics["count"] == 2
 
 
 def test_every_portion_draws_its_own_dropout():

@@ -48,3 +48,50 @@ class OptimizerConfig:
                 raise InputError(
                     f"{name} is {getattr(self, name)}, but must not be negative"
                 )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long a run is, and how its updates are made.
+
+    Attributes:
+        num_steps: updates.
+        label_smoothing: probability spread over the vocabulary, or over the answers.
+        evaluation_interval: updates between two evaluations and checkpoints.
+        driver: what runs the step on the local devices.
+        accumulation: portions in which a batch is taken, one after the other.
+        precision: of the forward and the backward pass; parameters are float32.
+        ema_decay: of a moving average of the parameters, which is then what is
+            validated and tested; 0 keeps none.
+        patience: evaluations in a row without a better validation loss after which the
+            run ends; 0 is never.
+        max_minutes: of the run, interruptions not counted, after which it ends; 0 is
+            never.
+    """
+
+    num_steps: int = 10_000
+    label_smoothing: float = 0.0
+    evaluation_interval: int = 1_000
+    driver: Literal["jit", "pmap"] = "jit"
+    accumulation: int = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    ema_decay: float = 0.0
+    patience: int = 0
+    max_minutes: float = 0.0
+
+    def __post_init__(self):
+        require_positive(self, "num_steps", "evaluation_interval", "accumulation")
+        require_rate(self, "label_smoothing", "ema_decay")
+        for name in ("patience", "max_minutes"):
+            if getattr(self, name) < 0:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, but must not be negative"
+                )
+
+    def check(self, optimizer: OptimizerConfig) -> None:
+        """Raises InputError if the run ends before the optimizer's warm-up."""
+        if optimizer.warmup_steps >= self.num_steps:
+            raise InputError(
+                f"{optimizer.warmup_steps} warm-up updates do not fit into a run of "
+                f"{self.num_steps}; lower --optimizer.warmup-steps or train longer"
+            )

@@ -73,7 +73,7 @@ def fit(
     Args:
         state: one copy, as `init_state` or a checkpoint gives it.
         batches: begins with the batch of the state's step.
-        evaluate: returns at least "loss", in nats a token.
+        evaluate: returns at least "loss", in nats.
         save: is called with (step, state, validation loss, whether the run has ended);
             the loss is infinite when the run is interrupted between evaluations.
         observe: what an evaluation changes, for example the learning rate.
@@ -122,13 +122,13 @@ class _Window:
 
     def close(self) -> dict[str, float]:
         measured = jax.device_get(self._measured)
-        tokens = sum(float(one["tokens"]) for one in measured)
-        total = sum(float(one["loss"]) * float(one["tokens"]) for one in measured)
+        count = sum(float(one["count"]) for one in measured)
+        total = sum(float(one["loss"]) * float(one["count"]) for one in measured)
         seconds = time.monotonic() - self._since
         values = {
-            "loss": total / max(tokens, 1.0),
+            "loss": total / max(count, 1.0),
             "grad_norm": float(measured[-1]["grad_norm"]),
-            "tokens_per_second": tokens / seconds,
+            "per_second": count / seconds,
         }
         self.__init__()
         return values

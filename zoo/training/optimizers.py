@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.errors import InputError
 from zoo.training.config import OptimizerConfig
 from zoo.training.plateau import Plateau, observe
 
@@ -16,15 +15,7 @@ def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     """Returns the learning rate as a function of the number of updates done.
 
     What "plateau" takes away later is in the state, since it depends on evaluations.
-
-    Raises:
-        InputError: the run ends before its warm-up.
     """
-    if config.warmup_steps >= num_steps:
-        raise InputError(
-            f"{config.warmup_steps} warm-up updates do not fit into a run of "
-            f"{num_steps}; lower --optimizer.warmup-steps or train longer"
-        )
     if config.schedule == "cosine":
         return optax.warmup_cosine_decay_schedule(
             0.0, config.learning_rate, config.warmup_steps, num_steps

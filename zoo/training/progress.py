@@ -22,6 +22,7 @@ class Report:
     Use it as a context manager; it is the observer that `fit` tells.
 
     Args:
+        unit: what a loss is a mean of, for example "token".
         batches_per_epoch: to say in which epoch an update was made.
     """
 
@@ -29,12 +30,13 @@ class Report:
         self,
         metrics: Metrics,
         *,
+        unit: str,
         first_step: int,
         num_steps: int,
         batches_per_epoch: int,
         console: Console,
     ):
-        self._metrics = metrics
+        self._metrics, self._unit = metrics, unit
         self._batches_per_epoch = batches_per_epoch
         self._console = console
         self._progress = Progress(
@@ -60,16 +62,15 @@ class Report:
         self._progress.stop()
 
     def train(self, step: int, values: dict[str, float]) -> None:
-        """Records training values: loss in nats a token, tokens a second."""
-        shown = (
-            f"{values['loss']:.3f} nats/token "
-            f"{values['tokens_per_second']:,.0f} tokens/s"
-        )
+        """Records training values: loss in nats, units a second."""
+        values = dict(values)
+        rate = values.pop("per_second")
+        shown = f"{values['loss']:.3f} nats/{self._unit} {rate:,.0f} {self._unit}s/s"
         self._progress.update(self._task, completed=step, values=shown)
         if not self._console.is_terminal and time.monotonic() > self._last_line + 30:
             self._last_line = time.monotonic()
             self._console.print(f"step {step}: {shown}", highlight=False)
-        self._write(step, "train", values)
+        self._write(step, "train", {**values, f"{self._unit}s_per_second": rate})
 
     def validation(self, step: int, values: dict[str, float]) -> None:
         """Records validation values and leaves a line of them on the terminal."""
@@ -84,6 +85,6 @@ class Report:
             step=step,
             epoch=round(step / self._batches_per_epoch, 3),
             split=split,
-            loss_nats_per_token=loss,
+            **{f"loss_nats_per_{self._unit}": loss},
             **values,
         )

@@ -1,6 +1,6 @@
 """The training step: one pure function, whatever runs it.
 
-Losses and gradients come as sums over tokens and are divided once, after the sums of
+Losses and gradients come as sums over labels and are divided once, after the sums of
 all shards are added, so that one device, many under `jit` and many under `pmap` take
 the same step. So do the portions of a batch that is too large to be taken at once.
 """
@@ -76,8 +76,8 @@ def make_train_step(
 
     Dropout of update n draws from `fold_in(key, n)`, so a resumed run is the same run.
     With an axis name, sums are added over that axis, and each of its shards draws its
-    own dropout. Metrics are the loss in nats a token (unsmoothed), the number of target
-    tokens, and the norm of the gradient before clipping.
+    own dropout. Metrics are the mean loss in nats (unsmoothed), the number of labels
+    that it is a mean of, and the norm of the gradient before clipping.
 
     Args:
         accumulation: portions in which a batch is taken, one after the other, so that
@@ -113,7 +113,7 @@ def make_train_step(
         gradient = jax.tree.map(lambda leaf: leaf / count, gradient)
         metrics = {
             "loss": loss.plain / count,
-            "tokens": loss.count,
+            "count": loss.count,
             "grad_norm": optax.tree.norm(gradient),
         }
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)

@@ -1,0 +1,50 @@
+"""What a run of translation learns: its model, its batches, its loss."""
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import jax
+
+from experiments.translate.config import Config
+from experiments.translate.corpus import Corpora
+from experiments.translate.validation import Validation, batch_loss
+from zoo.catalogue import build
+from zoo.data.batching import BatchPlan, lengths_with_end, training_batches
+from zoo.models.contract import initialize
+from zoo.training.run import Task
+
+
+def task(config: Config, corpora: Corpora) -> Task:
+    """Returns what a config and its texts come to."""
+    model = build(replace(config.model, vocab_size=corpora.tokenizer.vocab_size))
+    plan = batch_plan(config, corpora)
+    shapes = ", ".join(
+        f"{bucket.rows} x ({bucket.source_length} + {bucket.target_length})"
+        for bucket in plan.buckets
+    )
+    return Task(
+        unit="token",
+        init=partial(initialize, model),
+        loss=partial(batch_loss, model, smoothing=config.training.label_smoothing),
+        batches=lambda step: training_batches(
+            plan, *corpora.train_ids, first_step=step
+        ),
+        batches_per_epoch=plan.batches_per_epoch,
+        shapes=f"{shapes} tokens",
+        evaluate=Validation(config, corpora, model),
+    )
+
+
+def batch_plan(config: Config, corpora: Corpora) -> BatchPlan:
+    """Returns which pairs each update sees."""
+    training = config.training
+    return BatchPlan(
+        *map(lengths_with_end, corpora.train_ids),
+        tokens_per_batch=training.tokens_per_batch,
+        num_buckets=training.num_buckets,
+        num_steps=training.num_steps,
+        seed=config.seed,
+        # Every device has as many rows of every portion.
+        rows_multiple=math.lcm(8, jax.local_device_count() * training.accumulation),
+    )

@@ -1,0 +1,187 @@
+"""A run from its first update, or its newest checkpoint, to its end."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from optax import GradientTransformation
+from rich.console import Console
+
+from zoo.checkpoints import Checkpoints
+from zoo.training.config import OptimizerConfig, TrainingConfig
+from zoo.training.devices import make_driver
+from zoo.training.loop import Evaluate, Schedule, fit
+from zoo.training.optimizers import make_optimizer, observer
+from zoo.training.progress import Report
+from zoo.training.records import Metrics, open_run, read_json
+from zoo.training.step import (
+    LossFunction,
+    Step,
+    TrainState,
+    init_state,
+    make_train_step,
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned: all that a run asks of a model and its data.
+
+    Attributes:
+        unit: what a loss is a mean of, "token" or "answer".
+        init: draws the parameters.
+        loss: of a batch, as `make_train_step` wants it.
+        batches: returns the batches of training from an update on.
+        batches_per_epoch: to say in which epoch an update is made.
+        shapes: what a batch looks like, for people.
+        evaluate: returns at least "loss", in nats a unit.
+    """
+
+    unit: str
+    init: Callable[[jax.Array], Any]
+    loss: LossFunction
+    batches: Callable[[int], Iterable[dict[str, Any]]]
+    batches_per_epoch: int
+    shapes: str
+    evaluate: Evaluate
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training leaves beside its checkpoints.
+
+    Attributes:
+        step: updates done.
+        params: their number.
+        clock: returns the seconds spent on the run, interruptions not counted.
+    """
+
+    step: int
+    params: int
+    clock: Callable[[], float]
+
+
+def finished(
+    workdir: Path, config: dict[str, Any], console: Console
+) -> dict[str, Any] | None:
+    """Shows and returns the result of a run that has ended, None if it has not.
+
+    Raises:
+        InputError: the folder holds a run with another config.
+    """
+    if (workdir / "config.json").exists():
+        open_run(workdir, config)
+    path = workdir / "result.json"
+    if not path.exists():
+        return None
+    console.print(f"{workdir} is finished; this is its result.json:")
+    result = read_json(path)
+    console.print_json(data=result)
+    return result
+
+
+def train_to_end(
+    workdir: Path,
+    task: Task,
+    training: TrainingConfig,
+    optimizer: OptimizerConfig,
+    *,
+    seed: int,
+    started: float,
+    console: Console,
+    keep_last: int = 2,
+) -> Fitted:
+    """Trains until the run has ended; does nothing if it had already.
+
+    Args:
+        started: when this process began, by `time.monotonic`.
+        keep_last: checkpoints that are kept beside the best one.
+    """
+    transformation = make_optimizer(optimizer, training.num_steps)
+    init_key, dropout_key = jax.random.split(jax.random.key(seed))
+    params = task.init(init_key)
+    state = init_state(params, transformation, ema=training.ema_decay > 0)
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
+    console.print(
+        f"{num_params:,} parameters, {task.batches_per_epoch} updates an epoch, "
+        f"batches of {task.shapes}"
+    )
+    with Checkpoints(workdir / "checkpoints", keep_last) as checkpoints:
+        note = {"seconds": 0.0, "ended": False}
+        if steps := checkpoints.steps():
+            state = checkpoints.restore(steps[-1], state)
+            note = checkpoints.note(steps[-1])
+            console.print(f"goes on from step {steps[-1]}")
+
+        def clock():
+            return note["seconds"] + time.monotonic() - started
+
+        def save(step, state, loss, ended):
+            now = {"seconds": clock(), "ended": ended}
+            checkpoints.save(step, state, loss=loss, note=now)
+
+        first_step = int(state.step)
+        report = Report(
+            Metrics(workdir / "metrics.jsonl", first_step),
+            unit=task.unit,
+            first_step=first_step,
+            num_steps=training.num_steps,
+            batches_per_epoch=task.batches_per_epoch,
+            console=console,
+        )
+        if not note["ended"]:
+            step = _step(task, training, transformation, dropout_key)
+            with report:
+                state = fit(
+                    make_driver(training.driver, step),
+                    state,
+                    task.batches(first_step),
+                    _schedule(training),
+                    evaluate=task.evaluate,
+                    save=save,
+                    observer=report,
+                    observe=observer(optimizer),
+                    clock=clock,
+                )
+            _tell_early_end(console, training, state)
+    return Fitted(int(state.step), num_params, clock)
+
+
+def _step(
+    task: Task,
+    training: TrainingConfig,
+    optimizer: GradientTransformation,
+    key: jax.Array,
+) -> Step:
+    return make_train_step(
+        task.loss,
+        optimizer,
+        key,
+        accumulation=training.accumulation,
+        precision=training.precision,
+        ema_decay=training.ema_decay,
+    )
+
+
+def _schedule(training: TrainingConfig) -> Schedule:
+    return Schedule(
+        training.num_steps,
+        log_interval=20,
+        evaluation_interval=training.evaluation_interval,
+        patience=training.patience,
+        max_seconds=60 * training.max_minutes or math.inf,
+    )
+
+
+def _tell_early_end(
+    console: Console, training: TrainingConfig, state: TrainState
+) -> None:
+    if state.step < training.num_steps:
+        reason = f"{training.max_minutes:g} minutes are over"
+        if 0 < training.patience <= state.plateau.stale:
+            reason = f"no better validation loss in {state.plateau.stale} evaluations"
+        console.print(f"the run ends at step {state.step}: {reason}")
