@@ -16,6 +16,10 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE  # read when jax is imported
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+# XLA runs the independent sums of a program side by side, and each holds a thread for
+# every device until all have come: eight threads for eight devices can wait for ever.
+os.environ.setdefault("NPROC", "32")
+
 import jax
 from jaxtyping import install_import_hook
 

@@ -10,6 +10,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from zoo.losses import (
     TOKENS_PER_PART,
     label_smoothed_cross_entropy,
+    sigmoid_cross_entropy,
     tied_cross_entropy,
 )
 
@@ -92,6 +93,33 @@ def test_bfloat16_logits_are_summed_in_float32():
     expected = label_smoothed_cross_entropy(wide, labels, valid, 0.1)
     assert {leaf.dtype for leaf in loss} == {jnp.dtype(jnp.float32)}
     assert_same(loss, expected)
+
+
+def test_soft_scores_by_hand():
+    # σ = ¾ for a logit of log 3: a score of 1 costs log 4/3, of 0 log 4, and of ½ the
+    # mean of both. A second question is padding.
+    logits = jnp.log(jnp.array([[[3.0, 3.0, 3.0], [9.0, 9.0, 9.0]]]))
+    targets = jnp.array([[[1.0, 0.0, 0.5], [1.0, 1.0, 1.0]]])
+    loss = sigmoid_cross_entropy(logits, targets, jnp.array([[True, False]]))
+    expected = 1.5 * (np.log(4 / 3) + np.log(4))
+    np.testing.assert_allclose(loss, [expected, expected, 1.0], rtol=1e-6)
+
+
+def test_soft_scores_are_those_of_optax_with_their_gradients():
+    rng = np.random.default_rng(0)
+    logits = jnp.asarray(30 * rng.normal(size=(4, 3, VOCAB)), jnp.float32)
+    targets = jnp.asarray(rng.uniform(size=logits.shape), jnp.float32)
+    valid = jnp.asarray(rng.uniform(size=(4, 3)) < 0.7)
+
+    def ours(logits):
+        return sigmoid_cross_entropy(logits, targets, valid).smoothed
+
+    def theirs(logits):
+        each = optax.sigmoid_binary_cross_entropy(logits, targets).sum(axis=-1)
+        return jnp.where(valid, each, 0.0).sum()
+
+    assert_same(jax.value_and_grad(ours)(logits), jax.value_and_grad(theirs)(logits))
+    assert sigmoid_cross_entropy(logits, targets, valid).count == valid.sum()
 
 
 @pytest.mark.parametrize("loss", [plain_cross_entropy, tied_cross_entropy])

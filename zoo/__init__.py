@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from zoo.catalogue import create_model, describe, list_models
 from zoo.errors import InputError
+from zoo.models.visual_configs import VISUAL_FAMILIES
 from zoo.translation.options import Constraints, Sampling
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from zoo.translation.translator import Translator
+    from zoo.visual.answerer import VisualAnswerer
 
 __version__ = "0.1.0"
 
@@ -34,10 +36,11 @@ __all__ = [
 
 def load(
     path: "str | Path | Sequence[str | Path]", *, average: int | None = None
-) -> "Translator":
-    """Returns the translator that a run left in its folder.
+) -> "Translator | VisualAnswerer":
+    """Returns the translator, or the answerer, that a run left in its folder.
 
-    Several folders make an ensemble, which decodes by the mean of the probabilities.
+    Several folders of translators make an ensemble, which decodes by the mean of the
+    probabilities.
 
     Args:
         average: takes the mean of the parameters of the last so many checkpoints; 1
@@ -45,9 +48,23 @@ def load(
 
     Raises:
         InputError: there is no finished checkpoint in a folder, there are too few, or
-            the members of an ensemble have different tokenizers.
+            the members of an ensemble have different tokenizers or are no translators.
     """
-    from zoo.translation.translator import Translator
+    from zoo.runs import read_config
 
     single = isinstance(path, str) or not isinstance(path, Sequence)
-    return Translator.from_runs([path] if single else path, average=average)
+    paths = [path] if single else list(path)
+    answerers = [one for one in paths if _sees(read_config(one))]
+    if not answerers:
+        from zoo.translation.translator import Translator
+
+        return Translator.from_runs(paths, average=average)
+    if len(paths) > 1:
+        raise InputError(f"{answerers[0]}: no translator; ensembles are of translators")
+    from zoo.visual.answerer import VisualAnswerer
+
+    return VisualAnswerer.from_run(paths[0], average=average)
+
+
+def _sees(config: dict) -> bool:
+    return config["model"]["family"] in VISUAL_FAMILIES

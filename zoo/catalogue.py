@@ -4,13 +4,24 @@ import fnmatch
 import functools
 import importlib
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints, overload
 
 from zoo.errors import InputError, unknown
 from zoo.models.configs import FAMILIES, PRESETS, ModelConfig
+from zoo.models.visual_configs import (
+    VISUAL_FAMILIES,
+    VISUAL_PRESETS,
+    VisualConfig,
+)
 
 if TYPE_CHECKING:
     from zoo.models.contract import Seq2Seq
+    from zoo.models.visual_contract import VisualModel
+
+AnyConfig = ModelConfig | VisualConfig
+
+_FAMILIES: dict[str, type[AnyConfig]] = {**FAMILIES, **VISUAL_FAMILIES}
+_PRESETS: dict[str, AnyConfig] = {**PRESETS, **VISUAL_PRESETS}
 
 # The file that builds each family, imported when it is needed.
 _FILES: dict[str, str] = {
@@ -18,6 +29,11 @@ _FILES: dict[str, str] = {
     "rnn": "zoo.models.rnn_seq2seq",
     "bahdanau": "zoo.models.bahdanau_seq2seq",
     "luong": "zoo.models.luong_seq2seq",
+    "vqa-baseline": "zoo.models.vqa_baseline",
+    "stacked-attention": "zoo.models.stacked_attention",
+    "mcan": "zoo.models.mcan",
+    "single-stream": "zoo.models.single_stream",
+    "answer-decoder": "zoo.models.answer_decoder",
 }
 
 _PAPERS: dict[str, str] = {
@@ -32,6 +48,18 @@ _PAPERS: dict[str, str] = {
     "transformer-small": "Vaswani et al. 2017, arXiv:1706.03762",
     "transformer-base": "Vaswani et al. 2017, arXiv:1706.03762",
     "transformer-big": "Vaswani et al. 2017, arXiv:1706.03762",
+    "vqa-baseline": "Antol et al. 2015, arXiv:1505.00468",
+    "vqa-baseline-tiny": "Antol et al. 2015, arXiv:1505.00468",
+    "stacked-attention": "Yang et al. 2016, arXiv:1511.02274",
+    "stacked-attention-tiny": "Yang et al. 2016, arXiv:1511.02274",
+    "mcan-tiny": "Yu et al. 2019, arXiv:1906.10770",
+    "mcan-small": "Yu et al. 2019, arXiv:1906.10770",
+    "mcan-large": "Yu et al. 2019, arXiv:1906.10770; size of OpenVQA",
+    "single-stream": "Kim et al. 2021, arXiv:2102.03334",
+    "single-stream-tiny": "Kim et al. 2021, arXiv:2102.03334",
+    "answer-decoder": "Vaswani et al. 2017, arXiv:1706.03762, on words and regions",
+    "answer-decoder-tiny": "Vaswani et al. 2017, arXiv:1706.03762, on words and "
+    "regions",
 }
 
 
@@ -57,18 +85,18 @@ def list_models(pattern: str = "*") -> list[str]:
     >>> list_models("rnn-*")
     ['rnn-bahdanau', 'rnn-gru', 'rnn-lstm', 'rnn-luong-concat', ...]
     """
-    return sorted(fnmatch.filter(PRESETS, pattern))
+    return sorted(fnmatch.filter(_PRESETS, pattern))
 
 
-def model_config(name: str, **overrides: Any) -> ModelConfig:
+def model_config(name: str, **overrides: Any) -> AnyConfig:
     """Returns the configuration of a named preset with some fields replaced.
 
     Raises:
         InputError: the name or a field is unknown, or a value has the wrong type.
     """
-    if name not in PRESETS:
-        raise unknown("model", name, PRESETS)
-    config = PRESETS[name]
+    if name not in _PRESETS:
+        raise unknown("model", name, _PRESETS)
+    config = _PRESETS[name]
     hints = get_type_hints(type(config))
     types = {field.name: type(getattr(config, field.name)) for field in fields(config)}
     for field, value in overrides.items():
@@ -87,7 +115,7 @@ def model_config(name: str, **overrides: Any) -> ModelConfig:
     return replace(config, **overrides)
 
 
-def create_model(name: str, **overrides: Any) -> "Seq2Seq":
+def create_model(name: str, **overrides: Any) -> "Seq2Seq | VisualModel":
     """Returns the module of a named model, with fields of its preset replaced.
 
     >>> model = create_model("transformer-tiny", vocab_size=100, num_layers=1)
@@ -100,21 +128,33 @@ def create_model(name: str, **overrides: Any) -> "Seq2Seq":
     return build(model_config(name, **overrides))
 
 
-@functools.cache
-def build(config: ModelConfig) -> "Seq2Seq":
+@overload
+def build(config: ModelConfig) -> "Seq2Seq": ...
+
+
+@overload
+def build(config: VisualConfig) -> "VisualModel": ...
+
+
+def build(config):
     """Returns the module that a configuration describes.
 
     Equal configurations give the same object, and so share what jax has compiled.
     """
+    return _build(config)
+
+
+@functools.cache
+def _build(config: AnyConfig) -> Any:
     return importlib.import_module(_FILES[_family(config)]).build(config)
 
 
-def config_to_json(config: ModelConfig) -> dict[str, Any]:
+def config_to_json(config: AnyConfig) -> dict[str, Any]:
     """Returns the fields of a configuration and the name of its family."""
     return {"family": _family(config), **asdict(config)}
 
 
-def config_from_json(values: dict[str, Any]) -> ModelConfig:
+def config_from_json(values: dict[str, Any]) -> Any:
     """Returns the configuration that `config_to_json` wrote.
 
     Raises:
@@ -122,17 +162,17 @@ def config_from_json(values: dict[str, Any]) -> ModelConfig:
     """
     values = dict(values)
     family = values.pop("family", None)
-    if family not in FAMILIES:
-        raise unknown("family of models", str(family), FAMILIES)
-    known = [field.name for field in fields(FAMILIES[family])]
+    if family not in _FAMILIES:
+        raise unknown("family of models", str(family), _FAMILIES)
+    known = [field.name for field in fields(_FAMILIES[family])]
     for name in values:
         if name not in known:
             raise unknown(f"field of {family}", name, known)
-    return FAMILIES[family](**values)
+    return _FAMILIES[family](**values)
 
 
-def _family(config: ModelConfig) -> str:
-    return next(name for name, kind in FAMILIES.items() if kind is type(config))
+def _family(config: AnyConfig) -> str:
+    return next(name for name, kind in _FAMILIES.items() if kind is type(config))
 
 
 def describe(name: str) -> Description:
@@ -144,7 +184,8 @@ def describe(name: str) -> Description:
     import jax
 
     config = model_config(name)
-    contract = importlib.import_module("zoo.models.contract")
+    kind = "visual_contract" if name in VISUAL_PRESETS else "contract"
+    contract = importlib.import_module(f"zoo.models.{kind}")
     shapes = jax.eval_shape(
         lambda key: contract.initialize(build(config), key), jax.random.key(0)
     )

@@ -222,6 +222,9 @@ class Checkpoints:
         tree = jax.tree.map(
             lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), tree
         )
+        # Orbax starts programs of its own, which among those of many devices that still
+        # wait for each other can stop all of them.
+        jax.block_until_ready(tree)
         record = {
             "step": step,
             "loss": float(loss),

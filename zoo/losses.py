@@ -15,6 +15,8 @@ from jaxtyping import Array, Bool, Float, Int
 class TokenLoss(NamedTuple):
     """Sums over the tokens of a batch; divide by `count` for a mean in nats a token.
 
+    For a model that chooses an answer, a question is a token.
+
     Attributes:
         smoothed: what training minimises.
         plain: the negative log-likelihood, without smoothing; to report, so it has no
@@ -55,8 +57,30 @@ def label_smoothed_cross_entropy(
     def total(values):
         return jnp.sum(jnp.where(valid, values, 0.0))
 
-    count = valid.sum().astype(jnp.float32)
+    count = valid.sum(dtype=jnp.float32)
     return TokenLoss(total(smoothed), jax.lax.stop_gradient(total(plain)), count)
+
+
+def sigmoid_cross_entropy(
+    logits: Float[Array, "*axes A"],
+    targets: Float[Array, "*axes A"],
+    valid: Bool[Array, "*axes"],
+) -> TokenLoss:
+    """Returns the cross entropy of answers that may each be right, or partly so.
+
+    Teney et al. (2018), "Tips and Tricks for Visual Question Answering", section 3.1:
+    -s log σ(z) - (1 - s) log(1 - σ(z)) for the soft score s of every answer, which is
+    softplus(z) - s z. It is summed over the answers; what is counted is questions.
+
+    Args:
+        targets: scores from 0 to 1; those of a question need not add up to one.
+        valid: False where there is no question, which counts for nothing.
+    """
+    logits = logits.astype(jnp.float32)
+    each = (jax.nn.softplus(logits) - targets * logits).sum(axis=-1)
+    total = jnp.sum(jnp.where(valid, each, 0.0))
+    count = valid.sum(dtype=jnp.float32)
+    return TokenLoss(total, jax.lax.stop_gradient(total), count)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))

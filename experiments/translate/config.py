@@ -3,11 +3,12 @@
 Nothing here loads jax, so that `--help` answers at once.
 """
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from zoo.catalogue import config_to_json, model_config
+from zoo.data.kinds import kind_from_json, kind_to_json
 from zoo.data.sources import (
     Data,
     FilesData,
@@ -17,7 +18,7 @@ from zoo.data.sources import (
     TsvData,
     VersesData,
 )
-from zoo.errors import InputError, require_positive, unknown
+from zoo.errors import InputError, require_positive
 from zoo.models.configs import ModelConfig
 from zoo.training.config import OptimizerConfig, TrainingConfig
 
@@ -90,7 +91,7 @@ class Config:
     def to_json(self) -> dict[str, Any]:
         """Returns what makes the run what it is: everything but its place."""
         values = {**asdict(self), "model": config_to_json(self.model)}
-        values["data"] = {"kind": type(self.data).__name__, **values["data"]}
+        values["data"] = kind_to_json(self.data)
         del values["workdir"]
         return values
 
@@ -292,23 +293,12 @@ DEFAULT_PRESET = "phrases"
 
 
 def data_from_json(values: dict[str, Any]) -> Data:
-    """Returns the data that `Config.to_json` wrote.
+    """Returns the data of a run's config.
 
     Raises:
         InputError: there is no such kind of data, or it has no such field.
     """
-    kinds = {kind.__name__: kind for kind in get_args(Data)}
-    values = dict(values)
-    name = str(values.pop("kind", None))
-    if name not in kinds:
-        raise unknown("kind of data", name, kinds)
-    types = {field.name: field.type for field in fields(kinds[name])}
-    makers = {Path: Path, tuple[str, ...]: tuple}
-    for key, value in values.items():
-        if key not in types:
-            raise unknown(f"field of {name}", key, types)
-        values[key] = makers.get(types[key], lambda same: same)(value)
-    return kinds[name](**values)
+    return kind_from_json(values, Data)
 
 
 def name_of(config: Config) -> str | None:

@@ -19,6 +19,7 @@ from zoo.decoding.hypotheses import (
     best,
     hide_impossible,
     normalize,
+    num_rows,
     take,
 )
 from zoo.decoding.phrases import Phrases, Progress, shared_continuations
@@ -44,7 +45,7 @@ class _Beam(NamedTuple):
 def beam_search(
     model: Decodable,
     params: Any,
-    source: Int[Array, "B S"],
+    source: PyTree,
     max_length: int,
     *,
     num_hypotheses: int,
@@ -58,6 +59,7 @@ def beam_search(
     Those that ended come first, then those cut at the maximum length.
 
     Args:
+        source: what the model's `encode` takes, as a rule tokens [B, S].
         max_length: of a hypothesis in tokens, prefix and end of sentence included.
         num_hypotheses: W, the width of the beam and the number of results.
         length_penalty: α; 0 ranks by probability, which favours short sentences.
@@ -72,7 +74,7 @@ def beam_search(
     """
     call = partial(model.apply, {"params": params})
     memory = call(source, method="encode")
-    batch, width = source.shape[0], num_hypotheses
+    batch, width = num_rows(memory), num_hypotheses
     prefix, prefix_length = pad_prefix(prefix, max_length, model.pad_id)
     phrases = None if required is None else Phrases.of(required, model.pad_id)
 

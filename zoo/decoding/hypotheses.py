@@ -4,7 +4,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 IMPOSSIBLE = -1e30
 
@@ -37,6 +37,11 @@ class Hypotheses(NamedTuple):
 
     tokens: Int[Array, "B W T"]
     scores: Float[Array, "B W"]
+
+
+def num_rows(memory: PyTree) -> int:
+    """Returns B, the number of sources; the leaves of every memory lead with it."""
+    return jax.tree.leaves(memory)[0].shape[0]
 
 
 def normalize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from zoo.decoding.hypotheses import (
     IMPOSSIBLE,
@@ -18,6 +18,7 @@ from zoo.decoding.hypotheses import (
     best,
     hide_impossible,
     normalize,
+    num_rows,
 )
 from zoo.decoding.rules import Rule, pad_prefix, restrict
 
@@ -27,7 +28,7 @@ Choose = Callable[[Float[Array, "B W V"], Int[Array, ""]], Int[Array, "B W"]]
 def greedy_search(
     model: Decodable,
     params: Any,
-    source: Int[Array, "B S"],
+    source: PyTree,
     max_length: int,
     *,
     length_penalty: float | Float[Array, ""] = 1.0,
@@ -39,6 +40,7 @@ def greedy_search(
     Where the rules leave no token, the hypothesis is IMPOSSIBLE.
 
     Args:
+        source: what the model's `encode` takes, as a rule tokens [B, S].
         max_length: of a hypothesis in tokens, prefix and end of sentence included.
         length_penalty: α of the score; the tokens do not depend on it.
         prefix: what each sentence must begin with, padded at the end; it is part of
@@ -65,7 +67,7 @@ def greedy_search(
 def sample(
     model: Decodable,
     params: Any,
-    source: Int[Array, "B S"],
+    source: PyTree,
     max_length: int,
     *,
     keys: Key[Array, " B"],
@@ -82,6 +84,7 @@ def sample(
     The score is the model's log-probability, before temperature and truncation.
 
     Args:
+        source: what the model's `encode` takes, as a rule tokens [B, S].
         max_length: of a hypothesis in tokens, prefix and end of sentence included.
         keys: one for each sentence, so that its samples do not depend on its batch.
         temperature: divides the logits; below 1 prefers the likely.
@@ -138,7 +141,7 @@ def truncate(
 def _write(
     model: Decodable,
     params: Any,
-    source: Int[Array, "B S"],
+    source: PyTree,
     max_length: int,
     choose: Choose,
     *,
@@ -150,7 +153,7 @@ def _write(
     """Returns hypotheses of which `choose` has chosen every token."""
     call = partial(model.apply, {"params": params})
     memory = call(source, method="encode")
-    shape = (source.shape[0], num_hypotheses)
+    shape = (num_rows(memory), num_hypotheses)
     prefix, prefix_length = pad_prefix(prefix, max_length, model.pad_id)
 
     def goes_on(state):

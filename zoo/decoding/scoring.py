@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from zoo.decoding.hypotheses import Decodable
 
@@ -13,7 +13,7 @@ from zoo.decoding.hypotheses import Decodable
 def score_pairs(
     model: Decodable,
     params: Any,
-    source: Int[Array, "B S"],
+    source: PyTree,
     inputs: Int[Array, "B T"],
     labels: Int[Array, "B T"],
 ) -> Float[Array, "B T"]:
@@ -22,6 +22,7 @@ def score_pairs(
     Zero at padding, so that a sum over T is the log-probability of a sentence.
 
     Args:
+        source: what the model's `features` takes, as a rule tokens [B, S].
         inputs: the start token, then the labels without their last.
     """
     call = partial(model.apply, {"params": params})

@@ -15,12 +15,11 @@ import jax
 import numpy as np
 
 from zoo.catalogue import build, config_from_json
-from zoo.checkpoints import Checkpoints, average_params
 from zoo.data.tokenizer import Tokenizer
 from zoo.decoding import IMPOSSIBLE, Decodable, Ensemble, score_pairs
 from zoo.errors import InputError
 from zoo.models.contract import initialize
-from zoo.training.records import read_json
+from zoo.runs import read_config, read_params
 from zoo.translation.alignment import align_words
 from zoo.translation.attention_maps import AttentionMaps, look
 from zoo.translation.options import Constraints, Sampling, check_range
@@ -85,32 +84,11 @@ class Translator:
         Raises:
             InputError: the folder holds no run, or too few checkpoints.
         """
-        workdir = Path(workdir)
-        if not (workdir / "config.json").exists():
-            raise InputError(
-                f"{workdir}: no config.json, so no run is here; train one, or give the "
-                "folder of one"
-            )
-        config = read_json(workdir / "config.json")
-        tokenizer = Tokenizer.load(workdir / "tokenizer.model")
+        config = read_config(workdir)
+        tokenizer = Tokenizer.load(Path(workdir) / "tokenizer.model")
         model_config = config_from_json(config["model"])
         model = build(replace(model_config, vocab_size=tokenizer.vocab_size))
-        with Checkpoints(workdir / "checkpoints") as checkpoints:
-            best = checkpoints.best_step()
-            if average is None:
-                own = config["decoding"].get("average", 1)
-                average = len(checkpoints.last_steps(own)) or 1
-            last = checkpoints.last_steps(average)
-        if best is None:
-            raise InputError(f"{workdir}: no finished checkpoint yet; let it train on")
-        if len(last) < average:
-            raise InputError(
-                f"{workdir}: only {len(last)} checkpoints to average {average} of; ask "
-                f"for fewer, or train with --decoding.average {average}"
-            )
-        steps = [best] if average == 1 else last
-        shapes = jax.eval_shape(partial(initialize, model), jax.random.key(0))
-        params = average_params(workdir / "checkpoints", steps, shapes)
+        params = read_params(workdir, partial(initialize, model), average=average)
         return cls(model, params, tokenizer, config["data"]["max_length"])
 
     @classmethod

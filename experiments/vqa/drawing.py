@@ -1,0 +1,95 @@
+"""Sheets of pictures: question, answer, and attention laid over the image."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.data.vqa.controls import tiled
+from zoo.data.vqa.examples import VisualQuestions, select
+from zoo.overlays import Seen, overlay, sheet
+from zoo.plots import save
+from zoo.visual.answerer import VisualAnswerer
+from zoo.visual.images import for_drawing
+
+ROWS = 8  # of a sheet
+
+
+def choose(questions: VisualQuestions, scores: np.ndarray, rows: int = ROWS) -> Any:
+    """Returns which questions a sheet shows: groups in turn, two mistakes at the end.
+
+    Of every group the first question of an image that is not shown yet.
+    """
+    right = [n for n in range(len(questions)) if scores[n] >= 0.5]
+    wrong = [n for n in range(len(questions)) if scores[n] < 0.5]
+    chosen: list[int] = []
+    images: set[int] = set()
+
+    def take(places: Sequence[int], most: int) -> None:
+        groups: set[str] = set()
+        while len(chosen) < most:
+            for n in places:
+                image, group = int(questions.image_of[n]), questions.groups[n]
+                if n not in chosen and image not in images and group not in groups:
+                    chosen.append(n)
+                    images.add(image)
+                    groups.add(group)
+                    break
+            else:
+                if not groups:
+                    return
+                groups = set()
+
+    take(right, rows - 2)
+    take(wrong, rows)
+    return chosen
+
+
+def draw_sheet(
+    answerer: VisualAnswerer,
+    questions: VisualQuestions,
+    places: Sequence[int],
+    path: Path,
+) -> bool:
+    """Draws some questions, the model's answers and where it looked.
+
+    False, and no picture, for images that are features of regions.
+    """
+    if len(answerer.image_shape) != 3:
+        return False
+    keep = np.isin(np.arange(len(questions)), places)
+    chosen = tiled(select(questions, keep), answerer.cell_size)
+    answers, probabilities = answerer.predict(chosen)
+    maps = answerer.looks(chosen)
+    cases = [
+        Seen(
+            picture=chosen.images[int(chosen.image_of[n])],
+            question=chosen.questions[n],
+            predicted=answers[n],
+            probability=float(probabilities[n]),
+            looks={name: weights[n] for name, weights in maps.items()},
+            grid=answerer.grid,
+            answer=chosen.top_answers[n],
+            box=None if chosen.boxes is None else chosen.boxes[n],
+        )
+        for n in range(len(chosen))
+    ]
+    save(sheet(cases), path)
+    return True
+
+
+def draw_answer(
+    answerer: VisualAnswerer, image: Path, question: str, path: Path
+) -> None:
+    """Draws a user's own picture with the answer and where the model looked."""
+    best = answerer.answer(image, question)[0]
+    seen = Seen(
+        picture=for_drawing(image),
+        question=question,
+        predicted=best.text,
+        probability=best.probability,
+        looks=answerer.look(image, question),
+        grid=answerer.grid,
+    )
+    save(overlay(seen), path)

@@ -1,0 +1,143 @@
+"""What a run of visual questions learns: its model, its batches, its loss."""
+
+import math
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.vqa.config import Config, VisualTraining
+from experiments.vqa.dataset import Dataset, encode
+from experiments.vqa.scoring import scores_of
+from zoo.catalogue import build
+from zoo.data.vqa.batching import GroupPlan, evaluation_batches, training_batches
+from zoo.losses import (
+    TokenLoss,
+    label_smoothed_cross_entropy,
+    sigmoid_cross_entropy,
+    tied_cross_entropy,
+)
+from zoo.models.contract import Seq2Seq
+from zoo.models.visual_contract import initialize
+from zoo.training.run import Task
+from zoo.training.step import LossFunction, TrainState
+from zoo.visual.answerer import VisualAnswerer, answer_tokens, fitted
+from zoo.vqa_metrics import accuracy
+
+
+def task(config: Config, dataset: Dataset) -> Task:
+    """Returns what a config and its questions come to."""
+    training = config.training
+    model = build(fitted(config.model, dataset.tokenizer, dataset.answers))
+    questions = encode(config, dataset, dataset.train)
+    plan = GroupPlan(
+        questions.image_of,
+        images_per_batch=_whole_rows(training),
+        questions_per_image=training.questions_per_image,
+        num_steps=training.num_steps,
+        seed=config.seed,
+    )
+    loss = loss_function(config, model, dataset)
+    image = " x ".join(map(str, config.data.image_shape))
+    return Task(
+        unit="answer",
+        init=partial(initialize, model),
+        loss=partial(loss, smoothing=training.label_smoothing),
+        batches=lambda step: training_batches(
+            plan, questions, first_step=step, augment=config.data.augment
+        ),
+        batches_per_epoch=plan.batches_per_epoch,
+        shapes=(
+            f"{_whole_rows(training)} images ({image}) with up to "
+            f"{training.questions_per_image} questions each"
+        ),
+        evaluate=Validation(config, dataset, model, loss),
+    )
+
+
+def _whole_rows(training: VisualTraining) -> int:
+    """Returns images a batch, so many that every device has as many of each portion."""
+    multiple = jax.local_device_count() * training.accumulation
+    return math.ceil(training.images_per_batch / multiple) * multiple
+
+
+def loss_function(config: Config, model: Any, dataset: Dataset) -> LossFunction:
+    """Returns loss(params, batch, key, *, smoothing); without a key, no dropout."""
+    if isinstance(model, Seq2Seq):
+        table = jnp.asarray(answer_tokens(dataset.tokenizer, dataset.answers))
+        return partial(_loss_of_words, model, table)
+    return partial(_loss_of_choice, model, config.training.loss)
+
+
+def _loss_of_choice(model, loss, params, batch, key, *, smoothing) -> TokenLoss:
+    logits = model.apply(
+        {"params": params}, batch["image"], batch["questions"], **_dropout(key)
+    )
+    if loss == "sigmoid":
+        return sigmoid_cross_entropy(logits, batch["targets"], batch["valid"])
+    return label_smoothed_cross_entropy(
+        logits, batch["labels"], batch["valid"], smoothing
+    )
+
+
+def _loss_of_words(model, table, params, batch, key, *, smoothing) -> TokenLoss:
+    """Returns the loss of the words of the answers, in nats an answer."""
+    labels = table[batch["labels"].reshape(-1)]  # [BG, T]
+    inputs = jnp.roll(labels, 1, axis=1).at[:, 0].set(model.start_id)
+    features = model.apply(
+        {"params": params},
+        (batch["image"], batch["questions"]),
+        inputs,
+        method="features",
+        **_dropout(key),
+    )
+    valid = batch["valid"].reshape(-1)
+    output = model.apply({"params": params}, method="output_table")
+    loss = tied_cross_entropy(
+        features,
+        output,
+        labels,
+        valid[:, None] & (labels != model.pad_id),
+        smoothing,
+    )
+    return loss._replace(count=valid.sum(dtype=jnp.float32))
+
+
+def _dropout(key: jax.Array | None) -> dict[str, Any]:
+    if key is None:
+        return {"deterministic": True}
+    return {"deterministic": False, "rngs": {"dropout": key}}
+
+
+class Validation:
+    """Measures a state: its loss and its accuracy on all questions to validate on."""
+
+    def __init__(self, config: Config, dataset: Dataset, model: Any, loss: Any):
+        self._questions = dataset.validation
+        self._encoded = encode(config, dataset, dataset.validation)
+        self._training = config.training
+        self._loss = jax.jit(partial(loss, key=None, smoothing=0.0))
+        self._answerer = VisualAnswerer(
+            model,
+            None,
+            dataset.tokenizer,
+            dataset.answers,
+            image_shape=config.data.image_shape,
+            max_words=config.data.max_words,
+        )
+
+    def __call__(self, state: TrainState) -> dict[str, float]:
+        """Returns the loss in nats an answer, and the accuracy in percent."""
+        params = state.eval_params
+        total = count = 0.0
+        for _, batch in evaluation_batches(
+            self._encoded,
+            images_per_batch=self._training.images_per_batch,
+            questions_per_image=self._training.questions_per_image,
+        ):
+            loss = self._loss(params, batch)
+            total, count = total + float(loss.plain), count + float(loss.count)
+        answers, _ = self._answerer.with_params(params).predict(self._questions)
+        scores = scores_of(self._questions, answers)
+        return {"loss": total / max(count, 1.0), "accuracy": accuracy(scores).value}

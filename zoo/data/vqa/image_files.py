@@ -1,0 +1,143 @@
+"""Pictures and features of regions in files, each read when it is asked for.
+
+Whatever a picture is, palette, grey, 16 bits, transparent or turned by its camera, a
+model sees it upright, in RGB, on white, and squashed or stretched to the one shape that
+the model was trained on: proportions are not kept, and nothing is cut off or added.
+"""
+
+import dataclasses
+import io
+import os
+import warnings
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps
+
+from zoo.errors import InputError
+
+# The plugins of other formats are not asked: some of them start programs.
+FORMATS = ("PNG", "JPEG", "WEBP")
+_REMEDY = "save it again as PNG, JPEG or WebP"
+# What Pillow raises when a file of these formats is damaged.
+_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError)
+
+
+def decode_picture(file: io.BytesIO, where: str, side: int) -> Image.Image:
+    """Returns a picture upright, in RGB, on white.
+
+    Args:
+        file: a picture in one of FORMATS.
+        where: what an error calls it.
+        side: a JPEG that is larger is decoded smaller, which is quicker, but to no
+            fewer than so many pixels a side.
+
+    Raises:
+        InputError: it is no such picture, damaged, or of more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS`, which is found out before they are decoded.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(file, formats=FORMATS) as picture:
+                picture.draft(None, (side, side))
+                return _on_white(ImageOps.exif_transpose(picture))
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise InputError(
+                f"{where}: more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller"
+            ) from error
+        except Image.UnidentifiedImageError as error:
+            fault = "no picture that we can read"
+            raise InputError(f"{where}: {fault}; {_REMEDY}") from error
+        except _DAMAGE as error:
+            raise InputError(f"{where}: a damaged picture; {_REMEDY}") from error
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    """Returns a picture in RGB; what is transparent is white."""
+    if picture.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
+        grey = np.asarray(picture) >> 8
+        picture = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def squash(
+    picture: Image.Image, height: int, width: int
+) -> UInt8[np.ndarray, "{height} {width} 3"]:
+    """Returns the pixels of an RGB picture, squashed or stretched to a shape."""
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(picture)
+
+
+def read_bytes(path: str | os.PathLike[str]) -> io.BytesIO:
+    """Returns what a file holds; raises InputError if it cannot be read."""
+    try:
+        return io.BytesIO(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def read_image(
+    path: str | os.PathLike[str], height: int, width: int
+) -> UInt8[np.ndarray, "{height} {width} 3"]:
+    """Returns the picture of a file as a model sees it.
+
+    Raises:
+        InputError: it cannot be read, or as `decode_picture`.
+    """
+    picture = decode_picture(read_bytes(path), str(path), max(height, width))
+    return squash(picture, height, width)
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionFiles:
+    """Features of regions in files, as OpenVQA stores the bottom-up features of COCO.
+
+    A file is an ``.npz`` whose array ``x`` is [D, boxes] (Anderson et al. 2018,
+    "Bottom-Up and Top-Down Attention": D = 2,048 and 10 to 100 boxes); its other arrays
+    are not read. As there, boxes beyond `num_regions` are left out, and missing ones
+    are rows of zeros.
+    """
+
+    paths: Sequence[Path]
+    num_regions: int
+    region_dim: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.paths), self.num_regions, self.region_dim
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, number: int) -> Float[np.ndarray, "R D"]:
+        path = self.paths[number]
+        try:
+            with np.load(read_bytes(path)) as arrays:
+                boxes = arrays["x"].astype(np.float32)
+        except KeyError as error:
+            wanted = f"[{self.region_dim}, boxes]"
+            raise InputError(
+                f"{path}: no array x of {wanted}; copy it again"
+            ) from error
+        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            fault = "no .npz, or a damaged one"
+            raise InputError(f"{path}: {fault}; copy it again") from error
+        if boxes.ndim != 2 or len(boxes) != self.region_dim:
+            raise InputError(
+                f"{path}: x has the shape {boxes.shape}, but should have "
+                f"({self.region_dim}, number of boxes)"
+            )
+        regions = np.zeros((self.num_regions, self.region_dim), np.float32)
+        found = boxes.T[: self.num_regions]
+        regions[: len(found)] = found
+        return regions

@@ -1,0 +1,80 @@
+"""Questions as words, and words as ids of one fixed length."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from zoo.data.tokenizer import Tokenizer
+from zoo.errors import InputError
+
+# Letters, digits and underscores, and what an apostrophe joins to them.
+_WORD = re.compile(r"\w+(?:['’]\w+)*")
+_MANY = 1_000_000  # words of a vocabulary: all that there are
+
+
+def words(text: str) -> list[str]:
+    """Returns the words of a text in lower case, without punctuation.
+
+    >>> words("What's left of the T-shirt?")
+    ["what's", 'left', 'of', 'the', 't', 'shirt']
+    """
+    return _WORD.findall(text.lower())
+
+
+def train_words(
+    questions: Sequence[str], *, answers: Sequence[str] = (), vocab_size: int = _MANY
+) -> Tokenizer:
+    """Returns the table of the words of these questions.
+
+    Args:
+        answers: whose words are in the table too, for a model that writes them; what
+            stands between two spaces is a word of an answer.
+        vocab_size: a bound, special ids included; rarer words are unknown. Without a
+            bound no training question has an unknown word, so that what stands for one
+            is never learned.
+
+    Raises:
+        InputError: the questions hold no words.
+    """
+    texts = [*map(_joined, questions), *answers]
+    return Tokenizer.train(texts, vocab_size, tokens="words")
+
+
+def encode_questions(
+    tokenizer: Tokenizer, questions: Sequence[str], max_words: int
+) -> Int[np.ndarray, "N S"]:
+    """Returns the ids of the words of each question, then padding up to `max_words`.
+
+    Raises:
+        InputError: a question has no word, or more than `max_words`.
+    """
+    place = {question: row for row, question in enumerate(dict.fromkeys(questions))}
+    ids = tokenizer.encode([*map(_joined, place)])
+    rows = np.full((len(place), max_words), Tokenizer.pad_id, np.int32)
+    for question, row in place.items():
+        if not ids[row]:
+            raise InputError(
+                f"{question!r} is no question: it has no word; ask in words"
+            )
+        if len(ids[row]) > max_words:
+            raise InputError(
+                f"{question!r} has {len(ids[row])} words, more than the limit of "
+                f"{max_words}; shorten it, or train with more --data.max-words"
+            )
+        rows[row, : len(ids[row])] = ids[row]
+    return rows[[place[question] for question in questions]]
+
+
+def unseen_words(tokenizer: Tokenizer, question: str) -> list[str]:
+    """Returns the words of a question that no training question had, each once."""
+    (ids,) = tokenizer.encode([_joined(question)])
+    pairs = zip(words(question), ids, strict=True)
+    return list(
+        dict.fromkeys(x for x, number in pairs if number == Tokenizer.unknown_id)
+    )
+
+
+def _joined(question: str) -> str:
+    return " ".join(words(question))

@@ -1,0 +1,144 @@
+"""An answer written word by word: the translator's decoder, reading words and regions.
+
+The source of this sequence-to-sequence model is a pair, (image, questions). Words and
+regions go through the Transformer's encoder as one sequence, so that the question looks
+at the image and the image at the question; the decoder (Vaswani et al. 2017) reads
+both, and beam search is the translator's. Every question is a row of the memory, B·G in
+all; the image is encoded once, and what the questions share is its regions.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Num, PyTree
+
+from zoo.layers.attention import MultiHeadAttention
+from zoo.layers.blocks import DecoderBlock, EncoderBlock
+from zoo.layers.feedforward import FeedForward
+from zoo.layers.masks import causal_mask, padding_mask
+from zoo.layers.positions import SinusoidalPositions
+from zoo.layers.vision import ImageEncoder, Regions
+from zoo.models.transformer import Memory, Transformer
+from zoo.models.visual_configs import AnswerDecoderConfig
+from zoo.models.visual_contract import Looks, image_encoder, onto_regions, per_question
+
+Source = PyTree  # (image [B, …], questions [B, G, S])
+
+
+class AnswerDecoder(Transformer, kw_only=True):
+    """A Transformer whose source is (image, questions).
+
+    One table embeds questions and answers and scores the output. Decoding is the
+    Transformer's own.
+
+    Attributes:
+        image_encoder: makes the regions.
+    """
+
+    image_encoder: ImageEncoder
+
+    def setup(self):
+        super().setup()
+        self.types = self.param("types", nn.initializers.normal(), (2, self.model_dim))
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Returns the shape of an image that `init` may be given."""
+        return self.image_encoder.example_shape
+
+    def __call__(
+        self, source: Source, inputs: Int[Array, "N T"], *, deterministic: bool = True
+    ) -> Float[Array, "N T V"]:
+        """Returns the logits of every next token, given the true ones before it."""
+        return self.logits(self.features(source, inputs, deterministic=deterministic))
+
+    def features(
+        self, source: Source, inputs: Int[Array, "N T"], *, deterministic: bool = True
+    ) -> Float[Array, "N T D"]:
+        """Returns the decoder's states under teacher forcing, before the output.
+
+        Args:
+            inputs: of the N = B·G questions, those of one image in a row.
+        """
+        memory = self.encode(source, deterministic=deterministic)
+        positions = jnp.arange(inputs.shape[1])
+        states = self.target_positions.embed(self.embedding(inputs), positions)
+        states = self.drop(states, deterministic=deterministic)
+        for block, layer in zip(self.decoder, memory.layers, strict=True):
+            states = block(
+                states,
+                layer,
+                causal_mask(inputs.shape[1]),
+                padding_mask(memory.valid),
+                deterministic=deterministic,
+            )
+        return states
+
+    def encode(self, source: Source, *, deterministic: bool = True) -> Memory:
+        """Lets words and regions look at each other and keeps both for the decoder."""
+        image, questions = source
+        regions, valid = self.encode_image(image, deterministic=deterministic)
+        return self.read(regions, valid, questions, deterministic=deterministic)
+
+    def encode_image(
+        self, image: Num[Array, "B ..."], *, deterministic: bool = True
+    ) -> Regions:
+        """Returns the regions of the images."""
+        return self.image_encoder(image)
+
+    def read(
+        self,
+        regions: Float[Array, "B R D"],
+        valid: Bool[Array, "B R"],
+        questions: Int[Array, "B G S"],
+        *,
+        deterministic: bool = True,
+    ) -> Memory:
+        """Returns the memory of every question about images already encoded."""
+        regions, valid, questions = per_question(regions, valid, questions)
+        valid = jnp.concatenate([questions != self.pad_id, valid], axis=1)
+        positions = jnp.arange(questions.shape[1])
+        words = self.source_positions.embed(self.embedding(questions), positions)
+        states = [words + self.types[0], regions + self.types[1]]
+        states = self.drop(jnp.concatenate(states, axis=1), deterministic=deterministic)
+        for block in self.encoder:
+            states = block(states, padding_mask(valid), deterministic=deterministic)
+        return Memory(tuple(block.memory(states) for block in self.decoder), valid)
+
+    @nn.nowrap
+    def looks(self, maps: dict[str, Array], num_regions: int) -> Looks:
+        """Returns where each layer of the decoder looks to write the first word."""
+        return {
+            f"layer {number + 1}": onto_regions(
+                maps[f"decoder_{number}/cross_attention"], num_regions
+            )
+            for number in range(self.num_layers)
+        }
+
+
+def build(config: AnswerDecoderConfig) -> AnswerDecoder:
+    """Returns the module that a configuration describes."""
+    parts = {
+        "attention": partial(MultiHeadAttention, config.model_dim, config.num_heads),
+        "feed_forward": partial(FeedForward, config.model_dim, config.mlp_dim),
+        "norm": partial(nn.LayerNorm, epsilon=1e-5),
+        "dropout_rate": config.dropout_rate,
+    }
+    return AnswerDecoder(
+        image_encoder=image_encoder(
+            config.model_dim, region_dim=config.region_dim, cnn_dim=config.cnn_dim
+        ),
+        encoder_block=partial(EncoderBlock, **parts),
+        decoder_block=partial(DecoderBlock, **parts),
+        encoder_positions=SinusoidalPositions,
+        decoder_positions=SinusoidalPositions,
+        vocab_size=config.vocab_size,
+        model_dim=config.model_dim,
+        num_heads=config.num_heads,
+        num_layers=config.num_layers,
+        dropout_rate=config.dropout_rate,
+        pad_id=config.pad_id,
+        start_id=config.start_id,
+        eos_id=config.eos_id,
+    )

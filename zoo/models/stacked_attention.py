@@ -1,0 +1,145 @@
+"""Stacked attention: the question looks at the image, and knowing more, looks again.
+
+Yang et al. (2016), "Stacked Attention Networks for Image Question Answering". An LSTM
+reads the question; each glimpse weighs the regions against what is known so far and
+adds what it saw to it.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Num
+
+from zoo.layers.dropout import Dropout
+from zoo.layers.embeddings import Embedding
+from zoo.layers.recurrent import RNN, LSTMCell, hidden
+from zoo.layers.state_attention import AdditiveAttention
+from zoo.layers.vision import ImageEncoder, Regions
+from zoo.models.visual_configs import StackedAttentionConfig
+from zoo.models.visual_contract import Looks, image_encoder, onto_regions
+
+
+class Glimpse(nn.Module):
+    """One look at the image (Yang et al. 2016, equations 18 to 21).
+
+    h = tanh(W_I v ⊕ (W_Q u + b)) and p = softmax(W_P h), which is additive attention;
+    then u + Σ p v. The regions are projected once an image, for all of its questions.
+    The weights are sown as "weights", [BG, 1, 1, R].
+    """
+
+    model_dim: int
+    attention_dim: int
+
+    def setup(self):
+        self.attention = AdditiveAttention(self.model_dim, self.attention_dim)
+
+    def __call__(
+        self,
+        known: Float[Array, "B G D"],
+        regions: Float[Array, "B R D"],
+        valid: Bool[Array, "B R"],
+    ) -> Float[Array, "B G D"]:
+        """Returns what each question knows after it has looked."""
+        context, weights = self.attention(known, regions, valid)
+        self.sow("intermediates", "weights", weights.reshape(-1, 1, 1, valid.shape[1]))
+        return known + context
+
+
+class StackedAttention(nn.Module):
+    """Question RNN and n glimpses, under `zoo.models.visual_contract`.
+
+    Attributes:
+        image_encoder: makes the regions.
+        model_dim: width of the LSTM's states and of a region.
+        attention_dim: width in which questions and regions are compared.
+        dropout_rate: of the embedded words and before the answer.
+    """
+
+    image_encoder: ImageEncoder
+    vocab_size: int
+    num_answers: int
+    word_dim: int
+    model_dim: int
+    attention_dim: int
+    num_glimpses: int
+    dropout_rate: float
+    pad_id: int = 0
+
+    def setup(self):
+        self.embedding = Embedding(self.vocab_size, self.word_dim)
+        self.reader = RNN(partial(LSTMCell, self.model_dim))
+        self.glimpses = [
+            Glimpse(self.model_dim, self.attention_dim)
+            for _ in range(self.num_glimpses)
+        ]
+        xavier = nn.initializers.xavier_uniform()
+        self.out = nn.Dense(self.num_answers, kernel_init=xavier)
+        self.drop = Dropout(self.dropout_rate)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Returns the shape of an image that `init` may be given."""
+        return self.image_encoder.example_shape
+
+    def __call__(
+        self,
+        image: Num[Array, "B ..."],
+        questions: Int[Array, "B G S"],
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "B G A"]:
+        """Returns the logits of every answer to every question."""
+        regions, valid = self.encode_image(image, deterministic=deterministic)
+        return self.answer(regions, valid, questions, deterministic=deterministic)
+
+    def encode_image(
+        self, image: Num[Array, "B ..."], *, deterministic: bool = True
+    ) -> Regions:
+        """Returns tanh of the regions, bounded as states are (Yang et al., 2)."""
+        regions, valid = self.image_encoder(image)
+        return jnp.tanh(regions), valid
+
+    def answer(
+        self,
+        regions: Float[Array, "B R D"],
+        valid: Bool[Array, "B R"],
+        questions: Int[Array, "B G S"],
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "B G A"]:
+        """Returns the logits of every answer to every question (equation 22)."""
+        words = questions.reshape(-1, questions.shape[2])  # [BG, S]
+        embedded = self.drop(self.embedding(words), deterministic=deterministic)
+        _, finals = self.reader(embedded, words != self.pad_id)
+        known = hidden(finals[-1]).reshape(*questions.shape[:2], -1)  # [B, G, D]
+        for glimpse in self.glimpses:
+            known = glimpse(known, regions, valid)
+        return self.out(self.drop(known, deterministic=deterministic))
+
+    @nn.nowrap
+    def looks(self, maps: dict[str, Array], num_regions: int) -> Looks:
+        """Returns where each glimpse went."""
+        return {
+            f"glimpse {number + 1}": onto_regions(
+                maps[f"glimpses_{number}"], num_regions
+            )
+            for number in range(self.num_glimpses)
+        }
+
+
+def build(config: StackedAttentionConfig) -> StackedAttention:
+    """Returns the module that a configuration describes."""
+    return StackedAttention(
+        image_encoder=image_encoder(
+            config.model_dim, region_dim=config.region_dim, cnn_dim=config.cnn_dim
+        ),
+        vocab_size=config.vocab_size,
+        num_answers=config.num_answers,
+        word_dim=config.word_dim,
+        model_dim=config.model_dim,
+        attention_dim=config.attention_dim,
+        num_glimpses=config.num_glimpses,
+        dropout_rate=config.dropout_rate,
+        pad_id=config.pad_id,
+    )

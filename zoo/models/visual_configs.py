@@ -1,0 +1,265 @@
+"""The configurations and presets of the visual models: numbers, without jax.
+
+Every one says how it sees: where `region_dim` is above 0 the image is given as features
+of regions, so wide; else it is pixels, read by a small residual network whose first
+stage has `cnn_dim` channels. The "tiny" presets are for pixels and have less than a
+million parameters.
+"""
+
+from dataclasses import dataclass
+
+from zoo.errors import InputError, require_positive, require_rate
+
+
+@dataclass(frozen=True)
+class VqaBaselineConfig:
+    """Question and image multiplied, without attention (Antol et al. 2015).
+
+    Attributes:
+        word_dim: width of the embedded words.
+        model_dim: width of the LSTM's states and of a region.
+        num_layers: of the LSTM.
+        joint_dim: width in which question and image are multiplied, and of the MLP.
+        dropout_rate: inside the MLP.
+    """
+
+    vocab_size: int = 15_000
+    num_answers: int = 1_000
+    word_dim: int = 300
+    model_dim: int = 512
+    num_layers: int = 2
+    joint_dim: int = 1_024
+    region_dim: int = 4_096
+    cnn_dim: int = 32
+    dropout_rate: float = 0.5
+    pad_id: int = 0
+
+    def __post_init__(self):
+        sizes = ("vocab_size", "num_answers", "word_dim", "num_layers", "joint_dim")
+        require_positive(self, *sizes)
+        _require_sight(self)
+
+
+@dataclass(frozen=True)
+class StackedAttentionConfig:
+    """A question that looks at the image several times (Yang et al. 2016).
+
+    Attributes:
+        word_dim: width of the embedded words.
+        model_dim: width of the LSTM's states and of a region.
+        attention_dim: width in which questions and regions are compared.
+        num_glimpses: how often the question looks.
+        dropout_rate: of the embedded words and before the answer.
+    """
+
+    vocab_size: int = 15_000
+    num_answers: int = 1_000
+    word_dim: int = 500
+    model_dim: int = 1_000
+    attention_dim: int = 512
+    num_glimpses: int = 2
+    region_dim: int = 512
+    cnn_dim: int = 32
+    dropout_rate: float = 0.5
+    pad_id: int = 0
+
+    def __post_init__(self):
+        sizes = ("vocab_size", "num_answers", "word_dim", "attention_dim")
+        require_positive(self, *sizes, "num_glimpses")
+        _require_sight(self)
+
+
+@dataclass(frozen=True)
+class McanConfig:
+    """Modular co-attention (Yu et al. 2019).
+
+    Attributes:
+        word_dim: width of the embedded words.
+        num_layers: of self-attention over words, and of guided attention over regions.
+        pooling_dim: hidden width of the MLP that weighs words, or regions, at the end.
+        dropout_rate: of sublayers, attention weights and hidden units.
+    """
+
+    vocab_size: int = 20_573
+    num_answers: int = 3_129
+    word_dim: int = 300
+    model_dim: int = 512
+    mlp_dim: int = 2_048
+    num_heads: int = 8
+    num_layers: int = 6
+    pooling_dim: int = 512
+    region_dim: int = 2_048
+    cnn_dim: int = 32
+    dropout_rate: float = 0.1
+    pad_id: int = 0
+
+    def __post_init__(self):
+        sizes = ("vocab_size", "num_answers", "word_dim", "mlp_dim", "num_layers")
+        require_positive(self, *sizes, "pooling_dim")
+        _require_sight(self)
+        _require_heads(self)
+
+
+@dataclass(frozen=True)
+class SingleStreamConfig:
+    """Words and patches in one Transformer (Kim et al. 2021, "ViLT").
+
+    Attributes:
+        patch_size: side in pixels of the patches, where the image is neither given as
+            features nor read by a residual network; 0 where it is.
+        dropout_rate: of embeddings and sublayers.
+    """
+
+    vocab_size: int = 30_522
+    num_answers: int = 3_129
+    model_dim: int = 768
+    mlp_dim: int = 3_072
+    num_heads: int = 12
+    num_layers: int = 12
+    patch_size: int = 32
+    region_dim: int = 0
+    cnn_dim: int = 32
+    dropout_rate: float = 0.1
+    pad_id: int = 0
+    start_id: int = 1
+
+    def __post_init__(self):
+        require_positive(self, "vocab_size", "num_answers", "mlp_dim", "num_layers")
+        if self.patch_size < 0:
+            raise InputError(f"patch_size is {self.patch_size}, but must be at least 0")
+        if self.patch_size and self.region_dim:
+            raise InputError(
+                f"features of regions (region_dim {self.region_dim}) have no patches; "
+                f"set patch_size to 0, not {self.patch_size}"
+            )
+        _require_sight(self)
+        _require_heads(self)
+
+
+@dataclass(frozen=True)
+class AnswerDecoderConfig:
+    """An answer written word by word (Vaswani et al. 2017, on words and regions).
+
+    Attributes:
+        vocab_size: of questions and answers together.
+        num_layers: of the encoder, and of the decoder.
+        dropout_rate: of embeddings and sublayers.
+    """
+
+    vocab_size: int = 20_573
+    model_dim: int = 512
+    mlp_dim: int = 2_048
+    num_heads: int = 8
+    num_layers: int = 6
+    region_dim: int = 2_048
+    cnn_dim: int = 32
+    dropout_rate: float = 0.1
+    pad_id: int = 0
+    start_id: int = 1
+    eos_id: int = 2
+
+    def __post_init__(self):
+        require_positive(self, "vocab_size", "mlp_dim", "num_layers")
+        _require_sight(self)
+        _require_heads(self)
+
+
+VisualConfig = (
+    VqaBaselineConfig
+    | StackedAttentionConfig
+    | McanConfig
+    | SingleStreamConfig
+    | AnswerDecoderConfig
+)
+
+
+def _require_sight(config: VisualConfig) -> None:
+    """Raises InputError where no image encoder can be made, or the rate is none."""
+    require_positive(config, "model_dim", "cnn_dim")
+    require_rate(config, "dropout_rate")
+    if config.model_dim % 4:
+        raise InputError(
+            f"model_dim {config.model_dim} is not a multiple of 4, as positions on a "
+            "grid need"
+        )
+    if config.cnn_dim % 8:
+        raise InputError(f"cnn_dim {config.cnn_dim} is not a multiple of 8")
+    if config.region_dim < 0:
+        raise InputError(f"region_dim is {config.region_dim}, but must be at least 0")
+
+
+def _require_heads(
+    config: McanConfig | SingleStreamConfig | AnswerDecoderConfig,
+) -> None:
+    require_positive(config, "num_heads")
+    if config.model_dim % config.num_heads:
+        raise InputError(
+            f"model_dim {config.model_dim} is not a multiple of num_heads "
+            f"{config.num_heads}"
+        )
+
+
+# The name under which a configuration is written to JSON.
+VISUAL_FAMILIES: dict[str, type[VisualConfig]] = {
+    "vqa-baseline": VqaBaselineConfig,
+    "stacked-attention": StackedAttentionConfig,
+    "mcan": McanConfig,
+    "single-stream": SingleStreamConfig,
+    "answer-decoder": AnswerDecoderConfig,
+}
+
+VISUAL_PRESETS: dict[str, VisualConfig] = {
+    "vqa-baseline": VqaBaselineConfig(),
+    "vqa-baseline-tiny": VqaBaselineConfig(
+        vocab_size=200,
+        num_answers=20,
+        word_dim=64,
+        model_dim=128,
+        num_layers=1,
+        joint_dim=256,
+        region_dim=0,
+        dropout_rate=0.1,
+    ),
+    "stacked-attention": StackedAttentionConfig(),
+    "stacked-attention-tiny": StackedAttentionConfig(
+        vocab_size=200,
+        num_answers=20,
+        word_dim=64,
+        model_dim=128,
+        attention_dim=128,
+        region_dim=0,
+        dropout_rate=0.1,
+    ),
+    "mcan-small": McanConfig(),
+    "mcan-large": McanConfig(model_dim=1_024, mlp_dim=4_096, num_heads=16),
+    "mcan-tiny": McanConfig(
+        vocab_size=200,
+        num_answers=20,
+        word_dim=64,
+        model_dim=96,
+        mlp_dim=192,
+        num_heads=4,
+        num_layers=2,
+        pooling_dim=96,
+        region_dim=0,
+    ),
+    "single-stream": SingleStreamConfig(),
+    "single-stream-tiny": SingleStreamConfig(
+        vocab_size=200,
+        num_answers=20,
+        model_dim=96,
+        mlp_dim=192,
+        num_heads=4,
+        num_layers=4,
+        patch_size=0,
+    ),
+    "answer-decoder": AnswerDecoderConfig(),
+    "answer-decoder-tiny": AnswerDecoderConfig(
+        vocab_size=200,
+        model_dim=96,
+        mlp_dim=192,
+        num_heads=4,
+        num_layers=2,
+        region_dim=0,
+    ),
+}

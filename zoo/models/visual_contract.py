@@ -1,0 +1,177 @@
+"""The one contract of every model that answers questions about images.
+
+An image is encoded once for its G questions; each of them sees it alone, so that no
+question can influence another.
+
+    image         pixels of 0 … 255, [B, Y, X, C], or features of regions, [B, R, D]
+    image_shape   the shape of one image that `init` may be given; the parameters do
+                  not depend on the height and width of images
+    encode_image  image -> (regions [B, R, D], valid [B, R])
+    answer        (regions, valid, questions [B, G, S]) -> logits [B, G, A]
+    model(…)      (image, questions) -> logits: both in a row
+    looks         what was sown as "weights" -> where each question looked
+
+A model that writes its answer is a `zoo.models.contract.Seq2Seq` instead: its source is
+the pair (image, questions), its memory has a row for every question, B·G in all, and it
+has `encode_image` and `looks` as the others.
+"""
+
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+from jaxtyping import Array, Bool, Float, Int, Num
+
+from zoo.layers.vision import (
+    ImageEncoder,
+    PatchEmbedding,
+    RegionFeatures,
+    Regions,
+    ResidualCNN,
+)
+from zoo.models.contract import Seq2Seq
+
+Looks = dict[str, Float[Array, "N R"]]
+
+
+@runtime_checkable
+class VisualModel(Protocol):
+    """What every module that sees an image offers; the methods are for `apply`."""
+
+    image_encoder: ImageEncoder
+    vocab_size: int
+    pad_id: int
+
+    @property
+    def image_shape(self) -> tuple[int, ...]: ...
+
+    def init(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def apply(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def encode_image(self, image: Array, *, deterministic: bool = True) -> Regions: ...
+
+    def looks(self, maps: dict[str, Array], num_regions: int) -> Looks: ...
+
+
+@runtime_checkable
+class AnswerClassifier(VisualModel, Protocol):
+    """A visual model that chooses among A answers."""
+
+    num_answers: int
+
+    def answer(
+        self,
+        regions: Float[Array, "B R D"],
+        valid: Bool[Array, "B R"],
+        questions: Int[Array, "B G S"],
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "B G A"]: ...
+
+
+def image_encoder(
+    model_dim: int, *, region_dim: int, cnn_dim: int, patch_size: int = 0
+) -> ImageEncoder:
+    """Returns what makes the regions: of features, of patches, or else of a CNN."""
+    if region_dim:
+        return RegionFeatures(model_dim, region_dim)
+    if patch_size:
+        return PatchEmbedding(model_dim, patch_size)
+    return ResidualCNN(model_dim, cnn_dim)
+
+
+def per_question(
+    regions: Float[Array, "B R D"],
+    valid: Bool[Array, "B R"],
+    questions: Int[Array, "B G S"],
+) -> tuple[Float[Array, "N R D"], Bool[Array, "N R"], Int[Array, "N S"]]:
+    """Returns regions, valid and questions with a row for each of the N = B·G."""
+    num_questions = questions.shape[1]
+    regions = jnp.repeat(regions, num_questions, axis=0)
+    valid = jnp.repeat(valid, num_questions, axis=0)
+    return regions, valid, questions.reshape(-1, questions.shape[2])
+
+
+def onto_regions(
+    weights: Float[Array, "N H Q K"], num_regions: int
+) -> Float[Array, "N R"]:
+    """Returns where the first query looks among the last R keys, which are the regions.
+
+    The mean over the heads, normalised over the regions alone.
+    """
+    mean = weights[:, :, 0, -num_regions:].astype(jnp.float32).mean(axis=1)
+    return mean / jnp.maximum(mean.sum(axis=-1, keepdims=True), 1e-30)
+
+
+def initialize(model: VisualModel, key: jax.Array) -> Any:
+    """Returns freshly drawn parameters; their shapes depend on no image or question."""
+    image = jnp.zeros((1, *model.image_shape))
+    questions = jnp.ones((1, 1, 2), jnp.int32)
+    return model.init(key, *_arguments(model, image, questions))["params"]
+
+
+def answer_and_look(
+    model: VisualModel,
+    params: Any,
+    image: Num[Array, "B ..."],
+    questions: Int[Array, "B G S"],
+) -> tuple[Float[Array, "B G A"], dict[str, Float[Array, "B G R"]]]:
+    """Returns the logits of the answers, and where each question looked for them.
+
+    A look is one distribution over the regions, the mean over heads, by the name of its
+    glimpse or layer; a model without attention has none. For a model that writes its
+    answer the logits are those of the first word.
+    """
+    variables = {"params": params}
+    logits, collected = model.apply(
+        variables, *_arguments(model, image, questions), mutable=["intermediates"]
+    )
+    flat: dict[Any, Any] = flatten_dict(collected.get("intermediates", {}))
+    maps = {
+        "/".join(path[:-1]): sown[0]
+        for path, sown in flat.items()
+        if path[-1] == "weights"
+    }
+    encode = partial(model.apply, method="encode_image")
+    regions, _ = jax.eval_shape(encode, variables, image)
+    shape = questions.shape[:2]
+    found = model.looks(maps, regions.shape[1])
+    return logits.reshape(*shape, -1), {
+        name: weights.reshape(*shape, -1) for name, weights in found.items()
+    }
+
+
+def looks(
+    model: VisualModel,
+    params: Any,
+    image: Num[Array, "B ..."],
+    questions: Int[Array, "B G S"],
+) -> dict[str, Float[Array, "B G R"]]:
+    """Returns where each question looked; see `answer_and_look`."""
+    return answer_and_look(model, params, image, questions)[1]
+
+
+def region_grid(
+    model: VisualModel, image_shape: tuple[int, ...]
+) -> tuple[int, int] | None:
+    """Returns (rows, columns) of the regions of an image, None where they are no grid.
+
+    Args:
+        image_shape: of one image, its height and width first.
+    """
+    size = model.image_encoder.cell_size
+    if size is None:
+        return None
+    return -(-image_shape[0] // size), -(-image_shape[1] // size)
+
+
+def _arguments(model, image, questions):
+    """Returns what a call of the model takes; an answer is written from its start."""
+    if not isinstance(model, Seq2Seq):
+        return image, questions
+    num_questions = questions.shape[0] * questions.shape[1]
+    start = jnp.full((num_questions, 1), model.start_id, jnp.int32)
+    return (image, questions), start

@@ -1,0 +1,132 @@
+"""The baseline of visual question answering: question times image, no attention.
+
+Antol et al. (2015), "VQA: Visual Question Answering", section 4.1, "deeper LSTM Q +
+norm I": an LSTM reads the question, both sides are projected to one width and
+multiplied, and a small network answers.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Num
+
+from zoo.layers.dropout import Dropout
+from zoo.layers.embeddings import Embedding
+from zoo.layers.recurrent import RNN, LSTMCell
+from zoo.layers.vision import ImageEncoder, Regions
+from zoo.models.visual_configs import VqaBaselineConfig
+from zoo.models.visual_contract import Looks, image_encoder
+
+
+def mean_of_valid(
+    vectors: Float[Array, "B R D"], valid: Bool[Array, "B R"]
+) -> Float[Array, "B D"]:
+    """Returns the mean of the vectors that are real; zeros where there is none."""
+    total = jnp.where(valid[:, :, None], vectors, 0.0).sum(axis=1)
+    count = jnp.maximum(valid.sum(axis=1, keepdims=True), 1)
+    return total / count.astype(total.dtype)
+
+
+class VqaBaseline(nn.Module):
+    """Question RNN times image vector, under `zoo.models.visual_contract`.
+
+    The paper's image is one vector. Here it has regions, each of which knows its place,
+    and their mean is taken after a nonlinear map, so that place is not lost in it:
+    mean(tanh(W r + b)). With one region it is the paper's, but for its normalisation of
+    the image vector and for one more linear map.
+
+    Attributes:
+        image_encoder: makes the regions.
+        model_dim: width of the LSTM's states.
+        joint_dim: width in which both are multiplied, and of the MLP.
+        dropout_rate: inside the MLP.
+    """
+
+    image_encoder: ImageEncoder
+    vocab_size: int
+    num_answers: int
+    word_dim: int
+    model_dim: int
+    num_layers: int
+    joint_dim: int
+    dropout_rate: float
+    pad_id: int = 0
+
+    def setup(self):
+        dense = partial(nn.Dense, kernel_init=nn.initializers.xavier_uniform())
+        self.embedding = Embedding(self.vocab_size, self.word_dim)
+        self.reader = RNN(partial(LSTMCell, self.model_dim), self.num_layers)
+        self.question = dense(self.joint_dim)
+        self.image = dense(self.joint_dim)
+        self.hidden = [dense(self.joint_dim) for _ in range(2)]
+        self.out = dense(self.num_answers)
+        self.drop = Dropout(self.dropout_rate)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Returns the shape of an image that `init` may be given."""
+        return self.image_encoder.example_shape
+
+    def __call__(
+        self,
+        image: Num[Array, "B ..."],
+        questions: Int[Array, "B G S"],
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "B G A"]:
+        """Returns the logits of every answer to every question."""
+        regions, valid = self.encode_image(image, deterministic=deterministic)
+        return self.answer(regions, valid, questions, deterministic=deterministic)
+
+    def encode_image(
+        self, image: Num[Array, "B ..."], *, deterministic: bool = True
+    ) -> Regions:
+        """Returns the regions of the images."""
+        return self.image_encoder(image)
+
+    def answer(
+        self,
+        regions: Float[Array, "B R D"],
+        valid: Bool[Array, "B R"],
+        questions: Int[Array, "B G S"],
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "B G A"]:
+        """Returns the logits of every answer to every question.
+
+        The question is the final hidden states and memories of all layers, side by
+        side.
+        """
+        words = questions.reshape(-1, questions.shape[2])  # [BG, S]
+        _, finals = self.reader(self.embedding(words), words != self.pad_id)
+        read = jnp.concatenate([leaf for state in finals for leaf in state], axis=-1)
+        question = jnp.tanh(self.question(read))
+        question = question.reshape(*questions.shape[:2], -1)  # [B, G, D]
+        image = mean_of_valid(jnp.tanh(self.image(regions)), valid)
+        states = question * image[:, None]
+        for layer in self.hidden:
+            states = self.drop(jnp.tanh(layer(states)), deterministic=deterministic)
+        return self.out(states)
+
+    @nn.nowrap
+    def looks(self, maps: dict[str, Array], num_regions: int) -> Looks:
+        """Returns nothing: the model does not look."""
+        return {}
+
+
+def build(config: VqaBaselineConfig) -> VqaBaseline:
+    """Returns the module that a configuration describes."""
+    return VqaBaseline(
+        image_encoder=image_encoder(
+            config.model_dim, region_dim=config.region_dim, cnn_dim=config.cnn_dim
+        ),
+        vocab_size=config.vocab_size,
+        num_answers=config.num_answers,
+        word_dim=config.word_dim,
+        model_dim=config.model_dim,
+        num_layers=config.num_layers,
+        joint_dim=config.joint_dim,
+        dropout_rate=config.dropout_rate,
+        pad_id=config.pad_id,
+    )

@@ -1,0 +1,58 @@
+"""What a run has left in its folder: its config and its parameters."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from zoo.checkpoints import Checkpoints, average_params
+from zoo.errors import InputError
+from zoo.training.records import read_json
+
+
+def read_config(workdir: str | Path) -> dict[str, Any]:
+    """Returns the config of a run.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    path = Path(workdir) / "config.json"
+    if not path.exists():
+        raise InputError(
+            f"{workdir}: no config.json, so no run is here; train one, or give the "
+            "folder of one"
+        )
+    return read_json(path)
+
+
+def read_params(
+    workdir: str | Path, init: Callable[[jax.Array], Any], *, average: int | None = None
+) -> Any:
+    """Returns the parameters of a run's best checkpoint, or the mean of several.
+
+    Args:
+        init: draws parameters from a key; only their shapes are used.
+        average: takes the mean of the last so many checkpoints that were evaluated; 1
+            takes the best one. None does as the run's own test does.
+
+    Raises:
+        InputError: there is no finished checkpoint, or there are too few.
+    """
+    config, directory = read_config(workdir), Path(workdir) / "checkpoints"
+    with Checkpoints(directory) as checkpoints:
+        best = checkpoints.best_step()
+        if average is None:
+            own = config.get("decoding", {}).get("average", 1)
+            average = len(checkpoints.last_steps(own)) or 1
+        last = checkpoints.last_steps(average)
+    if best is None:
+        raise InputError(f"{workdir}: no finished checkpoint yet; let it train on")
+    if len(last) < average:
+        raise InputError(
+            f"{workdir}: only {len(last)} checkpoints to average {average} of; ask "
+            f"for fewer, or train with --decoding.average {average}"
+        )
+    steps = [best] if average == 1 else last
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    return average_params(directory, steps, shapes)

@@ -1,0 +1,280 @@
+"""Pictures and questions in, answers out: a trained visual model with all around it.
+
+Behind this stand words, classes of answers, batches of few shapes and the compiled
+model, so that one question about a user's own picture and a whole test set take the
+same path.
+"""
+
+import copy
+import difflib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from zoo.catalogue import build, config_from_json
+from zoo.data.tokenizer import Tokenizer
+from zoo.data.vqa.answer_table import AnswerTable
+from zoo.data.vqa.batching import EncodedQuestions, evaluation_batches
+from zoo.data.vqa.examples import VisualQuestions
+from zoo.data.vqa.words import encode_questions, unseen_words
+from zoo.decoding import beam_search
+from zoo.errors import InputError
+from zoo.models.contract import Seq2Seq
+from zoo.models.visual_contract import initialize, looks, region_grid
+from zoo.runs import read_config, read_params
+from zoo.visual.images import as_image
+
+BEAM_SIZE = 4  # answers that a model which writes them tells apart
+_IMAGES, _QUESTIONS = 64, 20  # of a batch, and of an image in it
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answers, and how likely it finds that, from 0 to 1."""
+
+    text: str
+    probability: float
+
+
+class VisualAnswerer:
+    """Answers questions about pictures with a trained model.
+
+    Args:
+        model: under the contract of `zoo.models.visual_contract`.
+        tokenizer: of the words of questions, and of written answers.
+        answers: what the model may answer; one that writes answers has learned these.
+        image_shape: of the images that it was trained on.
+        max_words: longest question.
+        independent: whether answers were learned each for itself, with a sigmoid, and
+            not against each other.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        params: Any,
+        tokenizer: Tokenizer,
+        answers: AnswerTable,
+        *,
+        image_shape: tuple[int, ...],
+        max_words: int,
+        independent: bool = False,
+    ):
+        self.model = model
+        self.params = params
+        self.tokenizer = tokenizer
+        self.answers = answers
+        self.image_shape = image_shape
+        self.max_words = max_words
+        self._rank = _ranker(model, tokenizer, answers, independent)
+        self._looks = jax.jit(partial(looks, model))
+
+    @classmethod
+    def from_run(
+        cls, workdir: str | Path, *, average: int | None = None
+    ) -> "VisualAnswerer":
+        """Returns the answerer of a run's best finished checkpoint, or of several.
+
+        Args:
+            average: as `zoo.load` has it.
+
+        Raises:
+            InputError: the folder holds no run, or too few checkpoints.
+        """
+        config = read_config(workdir)
+        tokenizer = Tokenizer.load(Path(workdir) / "tokenizer.model")
+        answers = AnswerTable.load(Path(workdir) / "answers.json")
+        model = build(fitted(config_from_json(config["model"]), tokenizer, answers))
+        params = read_params(workdir, partial(initialize, model), average=average)
+        return cls(
+            model,
+            params,
+            tokenizer,
+            answers,
+            image_shape=tuple(config["image_shape"]),
+            max_words=config["data"]["max_words"],
+            independent=config["training"]["loss"] == "sigmoid",
+        )
+
+    def with_params(self, params: Any) -> "VisualAnswerer":
+        """Returns the same with other parameters; what is compiled is shared."""
+        other = copy.copy(self)
+        other.params = params
+        return other
+
+    def answer(self, image: Any, question: str, *, top: int = 5) -> list[Answer]:
+        """Returns the likeliest answers to a question, the best first.
+
+        A model that writes its answers tells at most four apart.
+
+        Args:
+            image: the path of a PNG, JPEG or WebP; or RGB pixels, or for a model of
+                region features those of one image.
+
+        Raises:
+            InputError: the picture cannot be read, or the question is empty, too long,
+                or has a word that no training question had.
+        """
+        if top < 1:
+            raise InputError(f"top is {top}, but must be at least 1")
+        words = self._read(question)
+        texts, probabilities = self._rank(self.params, self._see(image), words)
+        pairs = zip(texts[0][0], probabilities[0][0].tolist(), strict=True)
+        return [Answer(*pair) for pair in pairs][:top]
+
+    def look(self, image: Any, question: str) -> dict[str, Float[np.ndarray, "R"]]:
+        """Returns where the model looks: a distribution over the regions by its name.
+
+        Args:
+            image: as for `answer`.
+        """
+        found = self._looks(self.params, self._see(image), self._read(question))
+        return {name: np.asarray(weights)[0, 0] for name, weights in found.items()}
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """The rows and columns of the regions, None where they are no grid."""
+        return region_grid(self.model, self.image_shape)
+
+    @property
+    def cell_size(self) -> int:
+        """How many pixels wide a region of a grid is."""
+        return self.model.image_encoder.cell_size
+
+    def predict(
+        self, questions: VisualQuestions
+    ) -> tuple[list[str], Float[np.ndarray, "N"]]:
+        """Returns the likeliest answer to every question, and its probability."""
+        texts = np.full(len(questions), "", object)
+        probabilities = np.zeros(len(questions))
+        for places, batch in self._batches(questions):
+            answers, likely = self._rank(
+                self.params, batch["image"], batch["questions"]
+            )
+            for row, slot in np.argwhere(places >= 0):
+                texts[places[row, slot]] = answers[row][slot][0]
+                probabilities[places[row, slot]] = likely[row, slot, 0]
+        return texts.tolist(), probabilities
+
+    def looks(self, questions: VisualQuestions) -> dict[str, Float[np.ndarray, "N R"]]:
+        """Returns where the model looks at every question."""
+        found: dict[str, np.ndarray] = {}
+        for places, batch in self._batches(questions):
+            maps = self._looks(self.params, batch["image"], batch["questions"])
+            real = places >= 0
+            for name, weights in maps.items():
+                weights = np.asarray(weights)
+                rows = found.setdefault(
+                    name, np.zeros((len(questions), weights.shape[-1]), np.float32)
+                )
+                rows[places[real]] = weights[real]
+        return found
+
+    def _batches(self, questions: VisualQuestions) -> Iterator[Any]:
+        encoded = EncodedQuestions(
+            images=questions.images,
+            image_of=questions.image_of,
+            words=encode_questions(self.tokenizer, questions.questions, self.max_words),
+            labels=np.full(len(questions), -1, np.int32),
+            num_answers=len(self.answers),
+        )
+        most = int(np.bincount(questions.image_of).max())
+        return evaluation_batches(
+            encoded,
+            images_per_batch=min(_IMAGES, len(questions.images)),
+            questions_per_image=min(_QUESTIONS, most),
+        )
+
+    def _see(self, image: Any) -> np.ndarray:
+        if len(self.image_shape) == 3:
+            height, width, _ = self.image_shape
+            return as_image(image, height, width)[None]
+        if np.shape(image)[1:] != self.image_shape[1:]:
+            raise InputError(
+                f"the model takes features of regions, [R, {self.image_shape[1]}], and "
+                f"no {type(image).__name__} of shape {np.shape(image)}"
+            )
+        return np.asarray(image, np.float32)[None]
+
+    def _read(self, question: str) -> Int[np.ndarray, "1 1 S"]:
+        words = encode_questions(self.tokenizer, [question], self.max_words)
+        for word in unseen_words(self.tokenizer, question):
+            first = self.tokenizer.unknown_id + 1
+            ids = [[word_id] for word_id in range(first, self.tokenizer.vocab_size)]
+            known = self.tokenizer.decode(ids)  # the commonest first
+            near = difflib.get_close_matches(word, known) or known[:5]
+            raise InputError(
+                f"{word!r} is a word that no training question had; ask with words "
+                f"such as {', '.join(near)}"
+            )
+        return words[None]
+
+
+def fitted(config: Any, tokenizer: Tokenizer, answers: AnswerTable) -> Any:
+    """Returns a model's config for these words, and for these answers if it chooses."""
+    config = replace(config, vocab_size=tokenizer.vocab_size)
+    if hasattr(config, "num_answers"):
+        return replace(config, num_answers=len(answers))
+    return config
+
+
+def answer_tokens(tokenizer: Tokenizer, answers: AnswerTable) -> Int[np.ndarray, "A T"]:
+    """Returns the words of each answer and its end, padded, for models that write."""
+    rows = [[*ids, tokenizer.eos_id] for ids in tokenizer.encode(answers.answers)]
+    table = np.full((len(rows), max(map(len, rows))), tokenizer.pad_id, np.int32)
+    for row, ids in zip(table, rows, strict=True):
+        row[: len(ids)] = ids
+    return table
+
+
+def _ranker(
+    model: Any, tokenizer: Tokenizer, answers: AnswerTable, independent: bool
+) -> Callable[..., tuple[Any, Float[np.ndarray, "B G N"]]]:
+    """Returns what gives answers, best first, and how likely each is."""
+    if isinstance(model, Seq2Seq):
+        return _writer(model, tokenizer, answers)
+    squash = jax.nn.sigmoid if independent else jax.nn.softmax
+
+    @jax.jit
+    def rank(params, image, questions):
+        logits = model.apply({"params": params}, image, questions)
+        likely = squash(logits.astype(jnp.float32))
+        return jax.lax.top_k(likely, min(5, len(answers)))
+
+    def choose(params, image, questions):
+        likely, places = jax.device_get(rank(params, image, questions))
+        return np.array(answers.answers, object)[places], likely
+
+    return choose
+
+
+def _writer(model: Any, tokenizer: Tokenizer, answers: AnswerTable):
+    longest = answer_tokens(tokenizer, answers).shape[1]
+
+    @jax.jit
+    def search(params, image, questions):
+        return beam_search(
+            model,
+            params,
+            (image, questions),
+            longest,
+            num_hypotheses=BEAM_SIZE,
+            length_penalty=0.0,
+        )
+
+    def write(params, image, questions):
+        found = jax.device_get(search(params, image, questions))
+        rows, slots = questions.shape[:2]
+        texts = np.empty((rows * slots, BEAM_SIZE), object)
+        texts[:] = [tokenizer.decode(written.tolist()) for written in found.tokens]
+        shape = rows, slots, BEAM_SIZE
+        return texts.reshape(shape), np.exp(found.scores).reshape(shape)
+
+    return write
