@@ -19,6 +19,14 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 # XLA runs the independent sums of a program side by side, and each holds a thread for
 # every device until all have come: eight threads for eight devices can wait for ever.
 os.environ.setdefault("NPROC", "32")
+# Models of width 16 are compiled for longer than they run.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+    ]
+)
 
 import jax
 from jaxtyping import install_import_hook

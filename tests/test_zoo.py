@@ -347,7 +347,7 @@ def trained(name):
     preset, sizes = TINY[name]
     sizes = {**sizes, "model_dim": 32}
     model = zoo.create_model(preset, vocab_size=VOCAB, dropout_rate=0.0, **sizes)
-    num_steps = 400
+    num_steps = 320
     optimizer = optax.adam(optax.linear_schedule(1e-2, 1e-3, num_steps))
 
     def loss(params, batch, key):
@@ -363,7 +363,7 @@ def trained(name):
     state = init_state(params, optimizer)
     rng = np.random.default_rng(0)
     for _ in range(num_steps):
-        state, _ = step(state, reversals(rng, 64))
+        state, _ = step(state, reversals(rng, 48))
     return model, state.params
 
 

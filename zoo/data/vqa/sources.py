@@ -26,7 +26,7 @@ class VisualSource:
             train on than this.
     """
 
-    max_words: int = 16
+    max_words: int = 12
     min_count: int = 0
 
     @property
