@@ -88,8 +88,12 @@ def test_single_precision_from_a_model_will_do():
 
 
 def test_where_no_question_names_an_object_there_is_nothing_to_say():
-    assert grounding(np.full((2, 6), 1 / 6), np.array([NOWHERE] * 2), GRID) is None
-    assert grounding(np.zeros((0, 6)), np.zeros((0, 4)), GRID) is None
+    for weights, boxes in (
+        (np.full((2, 6), 1 / 6), np.array([NOWHERE] * 2)),
+        (np.zeros((0, 6)), np.zeros((0, 4))),
+    ):
+        with pytest.raises(ValueError, match="no question names an object"):
+            grounding(weights, boxes, GRID)
 
 
 @pytest.mark.parametrize(

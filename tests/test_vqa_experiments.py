@@ -7,6 +7,7 @@ import sys
 import warnings
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from orbax.checkpoint import v1 as orbax
@@ -16,9 +17,13 @@ import zoo
 from experiments.command import run
 from experiments.vqa import answer, evaluate, plot, train
 from experiments.vqa.config import PRESETS, data_from_json, name_of
+from experiments.vqa.drawing import choose
+from experiments.vqa.scoring import measure_looks
+from experiments.vqa.task import _loss_of_words
 from zoo.data.vqa.controls import tiled, with_blank_image, with_other_images
 from zoo.data.vqa.sort_of_clevr import sort_of_clevr
 from zoo.training.records import plain
+from zoo.translation.translator import Translator
 
 STEPS = 6
 SIZES = ["--model.model-dim=16", "--model.cnn-dim=8", "--model.word-dim=8"]
@@ -77,6 +82,7 @@ def test_a_run_leaves_everything_that_was_promised(unbroken):
     assert {"closest", "furthest", "count", "non-relational"} <= set(metrics["groups"])
     for look in metrics["grounding"].values():
         assert 0 <= look["pointing_accuracy"] <= 100
+        assert 0 <= look["groups"]["non-relational"]["pointing_accuracy"] <= 100
         assert look["accuracy_shown"] == pytest.approx(metrics["accuracy"], abs=1e-6)
     assert len(result["data_sha256"]["test"]) == 64
     assert (unbroken / "attention.png").read_bytes().startswith(b"\x89PNG")
@@ -231,7 +237,9 @@ def official(tmp_path):
             np.savez(folder / "features" / part / name, x=features)
             for asked in range(2):
                 ids = {"question_id": 10 * image + asked, "image_id": image}
-                questions.append({**ids, "question": f"Is it number {asked}?"})
+                questions.append(
+                    {**ids, "question": "Is it number " + "and " * 12 + f"{asked}?"}
+                )
                 given = ["yes"] * 7 + ["no"] * 3 if image % 2 else ["no"] * 10
                 answers = [
                     {"answer": x, "answer_id": n, "answer_confidence": "yes"}
@@ -318,3 +326,99 @@ def test_tiled_images_keep_their_boxes_on_the_object():
     pixels = np.rint(wide.boxes * 80) - np.rint(questions.boxes * 75)
     np.testing.assert_array_equal(pixels, 2)
     assert tiled(wide, 8) is wide
+
+
+class Oracle:
+    """Looks at the middle of the named object; sees its shape if that is not hidden."""
+
+    grid, cell_size = (10, 10), 8
+
+    def looks(self, questions):
+        weights = np.zeros((len(questions), 100), np.float32)
+        weights[np.arange(len(questions)), self.cells(questions)] = 1
+        return {"glimpse 1": weights}
+
+    def predict(self, questions):
+        cells = self.cells(questions)
+        answers = []
+        for image, cell, right in zip(
+            questions.image_of, cells, questions.top_answers, strict=True
+        ):
+            row, column = 8 * (cell // 10), 8 * (cell % 10)
+            pixels = questions.images[int(image)][row : row + 8, column : column + 8]
+            answers.append(right if (pixels != 255).any() else "hidden")
+        return answers, np.ones(len(answers))
+
+    def cells(self, questions):
+        boxes = questions.boxes
+        rows = 10 * (boxes[:, 0] + boxes[:, 2]) / 2
+        return 10 * rows.astype(int) + (10 * (boxes[:, 1] + boxes[:, 3]) / 2).astype(
+            int
+        )
+
+
+def test_looks_are_measured_by_kind_and_hiding_takes_the_right_cell():
+    questions = sort_of_clevr("test", 5, 0)
+    found = measure_looks(Oracle(), questions)["glimpse 1"]
+    assert found.all.pointing_accuracy == 1
+    assert found.all.count == 100
+    assert found.groups["non-relational"].count == 50
+    assert found.groups["left"].attention_mass > 0.5 > found.all.uniform_pointing
+    assert found.shown == 100
+    assert found.hidden == 0
+    assert found.hidden_random > 80
+
+
+def test_a_sheet_shows_groups_in_turn_and_mistakes_at_the_end():
+    questions = sort_of_clevr("test", 12, 0)
+    scores = np.ones(len(questions))
+    scores[[45, 170]] = 0
+    chosen = choose(questions, scores, 8)
+    assert chosen[6:] == [45, 170]
+    assert len({questions.groups[n] for n in chosen[:6]}) == 6
+    assert len({int(questions.image_of[n]) for n in chosen}) == 8
+    # Without mistakes, and in a sheet of one row, what is right has the room.
+    assert scores[choose(questions, np.ones(len(questions)), 8)].all()
+    assert len(choose(questions, np.ones(len(questions)), 8)) == 8
+    assert scores[choose(questions, scores, 1)].all()
+
+
+class Uniform:
+    """Writes every word with the same probability."""
+
+    start_id, pad_id = 1, 0
+
+    def apply(self, variables, *arguments, method, **options):
+        if method == "output_table":
+            return jnp.zeros((7, 2))
+        _, inputs = arguments
+        assert inputs.tolist() == [[1, 4, 5], [1, 6, 2], [1, 6, 2]]
+        return jnp.zeros((*inputs.shape, 2))
+
+
+def test_the_loss_of_written_answers_is_in_nats_an_answer():
+    # Answers of three and two tokens, ends included; the third slot has no question.
+    table = jnp.array([[4, 5, 2], [6, 2, 0]])
+    batch = {
+        "image": jnp.zeros((1, 8, 8, 3)),
+        "questions": jnp.ones((1, 3, 4), jnp.int32),
+        "labels": jnp.array([[0, 1, -1]]),
+        "valid": jnp.array([[True, True, False]]),
+    }
+    loss = _loss_of_words(Uniform(), table, {}, batch, None, smoothing=0.0)
+    assert float(loss.count) == 2
+    assert float(loss.plain) == pytest.approx(5 * np.log(7), rel=1e-5)
+
+
+def test_pixels_and_features_are_not_mistaken_for_each_other(
+    capsys, monkeypatch, tmp_path
+):
+    options = ["--model.region-dim=8", f"--workdir={tmp_path / 'x'}"]
+    line = refused(capsys, monkeypatch, train, "easy-vqa", *options)
+    assert "--model.region-dim 0" in line
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_on_images_is_no_translator(unbroken):
+    with pytest.raises(zoo.InputError, match="no translator"):
+        Translator.from_run(unbroken)

@@ -69,8 +69,8 @@ def _covered(
 
 def grounding(
     weights: Float[np.ndarray, "N R"], boxes: Float[np.ndarray, "N 4"], grid: Grid
-) -> Grounding | None:
-    """Returns how well attention finds the boxes; None if no question has one.
+) -> Grounding:
+    """Returns how well attention finds the boxes.
 
     Args:
         weights: to the cells of the grid, row by row; every row sums to one.
@@ -79,7 +79,7 @@ def grounding(
 
     Raises:
         ValueError: the weights are not those of the grid, or no distributions; or a
-            box is empty or lies outside of the image.
+            box is empty or lies outside of the image, or there is none.
     """
     rows, columns = grid
     if weights.shape[1] != rows * columns:
@@ -90,7 +90,7 @@ def grounding(
     named = ~np.isnan(boxes).any(axis=1)
     weights, boxes = weights[named].astype(float), boxes[named].astype(float)
     if not len(boxes):
-        return None
+        raise ValueError("no question names an object: want one box or more")
     if not np.allclose(weights.sum(axis=1), 1, atol=1e-3):
         raise ValueError("weights that do not sum to one: want a distribution a row")
     ymin, xmin, ymax, xmax = boxes.T
@@ -130,9 +130,9 @@ def hide(
 ) -> UInt8[np.ndarray, "N Y X C"]:
     """Returns the images with one region of each painted over.
 
-    The paint is the mean colour of the image's border, one pixel wide: on drawn scenes
-    that is the background, so that no new object appears. A cell whose edges fall
-    between pixels covers those whose centres are in it.
+    The paint is the median colour of the image's border, one pixel wide: on drawn
+    scenes that is the background, so that no new object appears. A cell whose edges
+    fall between pixels covers those whose centres are in it.
 
     Args:
         regions: the number of a cell for each image, row by row.
@@ -141,7 +141,7 @@ def hide(
     edge = np.concatenate(
         [images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]], axis=1
     )
-    paint = np.rint(edge.mean(axis=1)).astype(np.uint8)  # [N, C]
+    paint = np.median(edge, axis=1).astype(np.uint8)  # [N, C]
     down, across = np.divmod(regions, columns)
     in_row = _cells(images.shape[1], rows) == down[:, None]
     in_column = _cells(images.shape[2], columns) == across[:, None]

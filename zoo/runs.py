@@ -51,7 +51,7 @@ def read_params(
     if len(last) < average:
         raise InputError(
             f"{workdir}: only {len(last)} checkpoints to average {average} of; ask "
-            f"for fewer, or train with --decoding.average {average}"
+            "for fewer"
         )
     steps = [best] if average == 1 else last
     shapes = jax.eval_shape(init, jax.random.key(0))

@@ -304,9 +304,10 @@ def data_from_json(values: dict[str, Any]) -> Data:
 def name_of(config: Config) -> str | None:
     """Returns the preset that a config equals but for seed and data, None if none."""
     for name, (_, preset) in PRESETS.items():
-        same = replace(
-            config, seed=preset.seed, workdir=preset.workdir, data=preset.data
+        same = all(
+            getattr(config, part) == getattr(preset, part)
+            for part in ("model", "optimizer", "training", "decoding")
         )
-        if same == preset and type(config.data) is type(preset.data):
+        if same and type(config.data) is type(preset.data):
             return name
     return None

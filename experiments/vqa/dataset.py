@@ -58,8 +58,3 @@ def encode(
         num_answers=len(dataset.answers),
         soft_scores=dataset.answers.soft_scores(questions) if soft else None,
     )
-
-
-def read_test(config: Config) -> VisualQuestions:
-    """Returns the questions of the test set."""
-    return config.data.read("test", config.seed)

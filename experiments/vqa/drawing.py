@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,9 @@ from zoo.visual.images import for_drawing
 ROWS = 8  # of a sheet
 
 
-def choose(questions: VisualQuestions, scores: np.ndarray, rows: int = ROWS) -> Any:
+def choose(
+    questions: VisualQuestions, scores: np.ndarray, rows: int = ROWS
+) -> list[int]:
     """Returns which questions a sheet shows: groups in turn, two mistakes at the end.
 
     Of every group the first question of an image that is not shown yet.
@@ -41,9 +42,10 @@ def choose(questions: VisualQuestions, scores: np.ndarray, rows: int = ROWS) -> 
                     return
                 groups = set()
 
-    take(right, rows - 2)
-    take(wrong, rows)
-    return chosen
+    take(wrong, min(2, rows - 1) if right else rows)
+    num_wrong = len(chosen)
+    take(right, rows)
+    return [*chosen[num_wrong:], *chosen[:num_wrong]]
 
 
 def draw_sheet(
@@ -51,15 +53,11 @@ def draw_sheet(
     questions: VisualQuestions,
     places: Sequence[int],
     path: Path,
-) -> bool:
-    """Draws some questions, the model's answers and where it looked.
-
-    False, and no picture, for images that are features of regions.
-    """
-    if len(answerer.image_shape) != 3:
-        return False
+) -> None:
+    """Draws some questions, the model's answers and where it looked, on pixels."""
     keep = np.isin(np.arange(len(questions)), places)
     chosen = tiled(select(questions, keep), answerer.cell_size)
+    in_order = np.argsort(np.argsort(places))  # `select` keeps the data's order
     answers, probabilities = answerer.predict(chosen)
     maps = answerer.looks(chosen)
     cases = [
@@ -73,10 +71,9 @@ def draw_sheet(
             answer=chosen.top_answers[n],
             box=None if chosen.boxes is None else chosen.boxes[n],
         )
-        for n in range(len(chosen))
+        for n in in_order.tolist()
     ]
     save(sheet(cases), path)
-    return True
 
 
 def draw_answer(
@@ -85,7 +82,7 @@ def draw_answer(
     """Draws a user's own picture with the answer and where the model looked."""
     best = answerer.answer(image, question)[0]
     seen = Seen(
-        picture=for_drawing(image),
+        picture=_widened(for_drawing(image), answerer),
         question=question,
         predicted=best.text,
         probability=best.probability,
@@ -93,3 +90,16 @@ def draw_answer(
         grid=answerer.grid,
     )
     save(overlay(seen), path)
+
+
+def _widened(picture: np.ndarray, answerer: VisualAnswerer) -> np.ndarray:
+    """Returns a picture with the borders that the model gave to what it saw.
+
+    They complete the cells of the grid where the sides of an image are no multiples.
+    """
+    ends = []
+    for side, pixels in zip(answerer.image_shape, picture.shape[:2], strict=False):
+        missing = -side % answerer.cell_size
+        both = missing // 2, missing - missing // 2
+        ends.append(tuple(round(end * pixels / side) for end in both))
+    return np.pad(picture, (*ends, (0, 0)), mode="edge")

@@ -43,7 +43,13 @@ def evaluate(arguments: Arguments) -> None:
     from rich.console import Console
 
     from experiments.vqa.config import data_from_json
-    from experiments.vqa.scoring import as_metrics, controls, looks, scores_of, show
+    from experiments.vqa.scoring import (
+        as_metrics,
+        controls,
+        measure_looks,
+        scores_of,
+        show,
+    )
     from zoo.runs import read_config
     from zoo.visual.answerer import VisualAnswerer
     from zoo.vqa_metrics import read_results, write_results
@@ -66,7 +72,7 @@ def evaluate(arguments: Arguments) -> None:
             write_results(arguments.output, questions.question_ids, answers)
         train = data.read("train", config["seed"])
         control = controls(answerer, questions, train)
-        seen = looks(answerer, questions)
+        seen = measure_looks(answerer, questions)
     scores = scores_of(questions, answers)
     metrics = as_metrics(scores, questions, control, seen)
     line = {"model": str(arguments.model), "n": len(questions), **metrics}

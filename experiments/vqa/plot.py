@@ -65,6 +65,11 @@ def plot(arguments: Arguments) -> None:
             raise unknown("group", arguments.group, {*questions.groups})
         questions = select(questions, np.array(questions.groups) == arguments.group)
     answerer = VisualAnswerer.from_run(arguments.model)
+    if answerer.grid is None:
+        raise InputError(
+            f"{arguments.model}: the images of this run are features of regions, "
+            "which have no picture; choose a run on pixels"
+        )
     scores = scores_of(questions, answerer.predict(questions)[0])
     if arguments.wrong:
         if scores.min() >= 0.5:
@@ -72,11 +77,7 @@ def plot(arguments: Arguments) -> None:
         questions = select(questions, scores < 0.5)
         scores = scores[scores < 0.5]
     chosen = choose(questions, scores, arguments.rows)
-    if not draw_sheet(answerer, questions, chosen, arguments.output):
-        raise InputError(
-            f"{arguments.model}: the images of this run are features of regions, "
-            "which have no picture; choose a run on pixels"
-        )
+    draw_sheet(answerer, questions, chosen, arguments.output)
     print(arguments.output)
 
 

@@ -7,7 +7,14 @@ from rich.console import Console
 from experiments.vqa.config import Config, name_of
 from experiments.vqa.dataset import Dataset
 from experiments.vqa.drawing import choose, draw_sheet
-from experiments.vqa.scoring import as_metrics, controls, looks, scores_of, show
+from experiments.vqa.scoring import (
+    as_metrics,
+    controls,
+    measure_looks,
+    scores_of,
+    show,
+    signature,
+)
 from zoo.data.vqa.examples import sha256
 from zoo.training.records import write_json
 from zoo.training.run import Fitted
@@ -33,10 +40,11 @@ def conclude(
         scores,
         questions,
         controls(answerer, questions, dataset.train),
-        looks(answerer, questions),
+        measure_looks(answerer, questions),
     )
     picture = workdir / "attention.png"
-    drawn = draw_sheet(answerer, questions, choose(questions, scores), picture)
+    if answerer.grid is not None:
+        draw_sheet(answerer, questions, choose(questions, scores), picture)
     texts = {"train": dataset.train, "validation": dataset.validation}
     result = {
         "task": "vqa",
@@ -51,6 +59,7 @@ def conclude(
         "n": len(questions),
         "metrics": metrics,
         "intervals": {"accuracy": accuracy(scores).interval},
+        "signature": signature(questions),
         "seed": config.seed,
         "step": fitted.step,
         "params": fitted.params,
@@ -59,7 +68,7 @@ def conclude(
     }
     write_json(workdir / "result.json", result)
     show(console, scores, questions, metrics)
-    if drawn:
+    if answerer.grid is not None:
         console.print(f"questions, answers and attention: {picture}")
     console.print(
         f"{result['seconds']:.0f} s in all; result: {workdir / 'result.json'}\n"

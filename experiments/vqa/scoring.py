@@ -14,15 +14,14 @@ from zoo.data.vqa.examples import VisualQuestions, select
 from zoo.grounding import Grounding, grounding, hide
 from zoo.visual.answerer import VisualAnswerer
 from zoo.vqa_metrics import (
-    Accuracy,
     accuracy,
-    accuracy_by,
     exact_scores,
     official_scores,
     question_only,
 )
 
 _MOST = 4_000  # questions whose regions are hidden, drawn at random
+_FEW = 6  # types, or groups, of questions that are worth a row each
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,15 @@ class Look:
     """How well one glimpse or layer finds the object that a question names.
 
     Attributes:
+        all: of all questions that name one.
+        groups: of those of each kind.
         hidden: accuracy in percent without the region with the largest weight.
         hidden_random: without a region drawn at random.
         shown: of the same questions with all regions.
     """
 
-    grounding: Grounding
+    all: Grounding
+    groups: dict[str, Grounding]
     hidden: float
     hidden_random: float
     shown: float
@@ -48,19 +50,33 @@ def scores_of(
 
     By the official accuracy where there are ten annotators, else by exact match.
     """
-    if min(map(len, questions.answers)) >= 4:
+    if _official(questions):
         return official_scores(answers, questions.answers)
     return exact_scores(answers, questions.top_answers)
 
 
-def groups_of(
-    questions: VisualQuestions, scores: Float[np.ndarray, "N"]
-) -> dict[str, Accuracy]:
-    """Returns the accuracy by kind of answer and by group, where there are several."""
-    by_type = accuracy_by(questions.question_types, scores)
-    by_group = accuracy_by(questions.groups, scores)
-    few = by_type if 1 < len(by_type) <= 4 else {}
-    return few | by_group
+def signature(questions: VisualQuestions) -> str:
+    """Returns by which rule `scores_of` counts."""
+    return "official VQA accuracy" if _official(questions) else "exact match"
+
+
+def _official(questions: VisualQuestions) -> bool:
+    return min(map(len, questions.answers)) >= 4
+
+
+def kinds(questions: VisualQuestions, most: int = 1_000) -> dict[str, np.ndarray]:
+    """Returns the places of the questions of every type, kind of answer and group.
+
+    Args:
+        most: types, for example, are left out where there are more of them.
+    """
+    columns = questions.question_types, questions.answer_types, questions.groups
+    return {
+        name: np.flatnonzero(np.array(column) == name)
+        for column in columns
+        for name in sorted(set(column))
+        if 1 < len(set(column)) <= most
+    }
 
 
 def controls(
@@ -80,7 +96,7 @@ def controls(
     }
 
 
-def looks(
+def measure_looks(
     answerer: VisualAnswerer, questions: VisualQuestions, seed: int = 0
 ) -> dict[str, Look]:
     """Returns how well each look finds what it should, of the questions with a box.
@@ -94,6 +110,8 @@ def looks(
         return {}
     questions = tiled(questions, answerer.cell_size)
     found = answerer.looks(questions)
+    if not found:
+        return {}
     generator = np.random.default_rng(seed)
     some = np.sort(generator.permutation(len(questions))[:_MOST])
     keep = np.isin(np.arange(len(questions)), some)
@@ -104,20 +122,20 @@ def looks(
         answers, _ = answerer.predict(sample)
         return accuracy(scores_of(sample, answers)).value
 
+    whole, at_random = shown(few), shown(_without(few, cells, answerer))
     return {
         name: Look(
-            _require(grounding(weights, questions.boxes, answerer.grid)),
+            grounding(weights, questions.boxes, answerer.grid),
+            {
+                kind: grounding(weights[at], questions.boxes[at], answerer.grid)
+                for kind, at in kinds(questions).items()
+            },
             hidden=shown(_without(few, weights[keep].argmax(axis=1), answerer)),
-            hidden_random=shown(_without(few, cells, answerer)),
-            shown=shown(few),
+            hidden_random=at_random,
+            shown=whole,
         )
         for name, weights in found.items()
     }
-
-
-def _require(found: Grounding | None) -> Grounding:
-    assert found is not None, "every question that is left has a box"
-    return found
 
 
 def _without(
@@ -143,15 +161,13 @@ def as_metrics(
     return {
         "accuracy": accuracy(scores).value,
         "groups": {
-            name: found.value for name, found in groups_of(questions, scores).items()
+            kind: accuracy(scores[at]).value for kind, at in kinds(questions).items()
         },
         "controls": control,
         "grounding": {
             name: {
-                **{
-                    key: value if key == "count" else 100 * value
-                    for key, value in asdict(look.grounding).items()
-                },
+                **_percent(look.all),
+                "groups": {kind: _percent(one) for kind, one in look.groups.items()},
                 "accuracy_shown": look.shown,
                 "accuracy_hidden": look.hidden,
                 "accuracy_hidden_random": look.hidden_random,
@@ -161,51 +177,66 @@ def as_metrics(
     }
 
 
+def _percent(found: Grounding) -> dict[str, float]:
+    return {
+        key: value if key == "count" else 100 * value
+        for key, value in asdict(found).items()
+    }
+
+
 def show(
     console: Console,
     scores: Float[np.ndarray, "N"],
     questions: VisualQuestions,
     metrics: dict[str, Any],
 ) -> None:
-    """Prints accuracy, accuracy by group, controls and grounding."""
+    """Prints accuracy, accuracy by kind of question, controls and grounding."""
     table = Table("questions", "number", "accuracy %", "95 %")
-    rows = {"all": accuracy(scores), **groups_of(questions, scores)}
-    for name, found in rows.items():
+    parts = {"all": np.arange(len(questions)), **kinds(questions, _FEW)}
+    for name, at in parts.items():
+        found = accuracy(scores[at])
         low, high = found.interval
         table.add_row(
             name, f"{found.count:,}", f"{found.value:.2f}", f"{low:.2f} – {high:.2f}"
         )
     console.print(table)
-    console.print(
-        "without the picture: "
-        + ", ".join(
+    if metrics["controls"]:
+        controls = ", ".join(
             f"{name.replace('_', ' ')} {value:.2f} %"
             for name, value in metrics["controls"].items()
         )
-    )
+        console.print(f"without the picture: {controls}")
     if metrics["grounding"]:
-        console.print(looks_table(metrics["grounding"]))
+        console.print(looks_table(metrics["grounding"], set(parts)))
 
 
-def looks_table(found: dict[str, dict[str, float]]) -> Table:
-    """Returns how well each look finds the named object, beside a blind guess."""
+def looks_table(found: dict[str, dict[str, Any]], shown: set[str]) -> Table:
+    """Returns how well each look finds the named object, beside a blind guess.
+
+    Args:
+        shown: the kinds of questions that have a row.
+    """
     table = Table(
-        "attention",
-        "points at object %",
-        "mass on it %",
-        "accuracy %",
-        "most attended hidden",
-        "random hidden",
-        title="where attention looks, for the questions that name an object "
+        *("attention", "questions", "points at %", "mass on %", "accuracy %"),
+        *("hidden: most attended", "random"),
+        title="where attention looks, for questions that name an object "
         "(in brackets: uniform attention)",
     )
     for name, row in found.items():
-        table.add_row(
-            name,
-            f"{row['pointing_accuracy']:.1f} ({row['uniform_pointing']:.1f})",
-            f"{row['attention_mass']:.1f} ({row['uniform_mass']:.1f})",
-            f"{row['accuracy_shown']:.1f}",
-            f"{row['accuracy_hidden']:.1f}",
-            f"{row['accuracy_hidden_random']:.1f}",
-        )
+        parts = {"all": row, **row["groups"]}
+        for kind in [kind for kind in parts if kind in shown]:
+            part = parts[kind]
+            table.add_row(
+                name if kind == "all" else "",
+                kind,
+                f"{part['pointing_accuracy']:.1f} ({part['uniform_pointing']:.1f})",
+                f"{part['attention_mass']:.1f} ({part['uniform_mass']:.1f})",
+                *(
+                    f"{row[key]:.1f}" if kind == "all" else ""
+                    for key in (
+                        *("accuracy_shown", "accuracy_hidden"),
+                        "accuracy_hidden_random",
+                    )
+                ),
+            )
     return table

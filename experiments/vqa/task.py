@@ -22,14 +22,14 @@ from zoo.models.contract import Seq2Seq
 from zoo.models.visual_contract import initialize
 from zoo.training.run import Task
 from zoo.training.step import LossFunction, TrainState
-from zoo.visual.answerer import VisualAnswerer, answer_tokens, fitted
+from zoo.visual.answerer import VisualAnswerer, answer_tokens, sized
 from zoo.vqa_metrics import accuracy
 
 
 def task(config: Config, dataset: Dataset) -> Task:
     """Returns what a config and its questions come to."""
     training = config.training
-    model = build(fitted(config.model, dataset.tokenizer, dataset.answers))
+    model = build(sized(config.model, dataset.tokenizer, dataset.answers))
     questions = encode(config, dataset, dataset.train)
     plan = GroupPlan(
         questions.image_of,

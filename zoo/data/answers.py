@@ -5,6 +5,7 @@ Visual Question Answering"; BSD-2-Clause), its oddities included: every publishe
 accuracy has been counted with them.
 """
 
+import functools
 import re
 
 # In the order in which they are cut. Apostrophe, colon and % stay.
@@ -75,6 +76,7 @@ def in_common_words(answer: str) -> str:
     return " ".join(_MENDED.get(word, word) for word in words if word not in _ARTICLES)
 
 
+@functools.lru_cache(maxsize=1 << 16)  # answers repeat
 def normalise(answer: str) -> str:
     """Returns what the official evaluator compares where annotators disagree.
 

@@ -19,6 +19,7 @@ from zoo.data.tokenizer import Tokenizer
 from zoo.decoding import IMPOSSIBLE, Decodable, Ensemble, score_pairs
 from zoo.errors import InputError
 from zoo.models.contract import initialize
+from zoo.models.visual_configs import VISUAL_FAMILIES
 from zoo.runs import read_config, read_params
 from zoo.translation.alignment import align_words
 from zoo.translation.attention_maps import AttentionMaps, look
@@ -85,6 +86,11 @@ class Translator:
             InputError: the folder holds no run, or too few checkpoints.
         """
         config = read_config(workdir)
+        if config["model"]["family"] in VISUAL_FAMILIES:
+            raise InputError(
+                f"{workdir}: a run on questions about images, and no translator; ask "
+                "it with experiments.vqa.answer"
+            )
         tokenizer = Tokenizer.load(Path(workdir) / "tokenizer.model")
         model_config = config_from_json(config["model"])
         model = build(replace(model_config, vocab_size=tokenizer.vocab_size))

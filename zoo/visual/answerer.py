@@ -9,7 +9,7 @@ import copy
 import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ from zoo.runs import read_config, read_params
 from zoo.visual.images import as_image
 
 BEAM_SIZE = 4  # answers that a model which writes them tells apart
-_IMAGES, _QUESTIONS = 64, 20  # of a batch, and of an image in it
+_MOST = 10  # answers that are told, the likeliest first
+_IMAGES, _QUESTIONS = 64, 10  # of a batch, and of an image in it
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class VisualAnswerer:
         self.image_shape = image_shape
         self.max_words = max_words
         self._rank = _ranker(model, tokenizer, answers, independent)
-        self._looks = jax.jit(partial(looks, model))
+        self._looks = _look(model)
 
     @classmethod
     def from_run(
@@ -91,7 +92,7 @@ class VisualAnswerer:
         config = read_config(workdir)
         tokenizer = Tokenizer.load(Path(workdir) / "tokenizer.model")
         answers = AnswerTable.load(Path(workdir) / "answers.json")
-        model = build(fitted(config_from_json(config["model"]), tokenizer, answers))
+        model = build(sized(config_from_json(config["model"]), tokenizer, answers))
         params = read_params(workdir, partial(initialize, model), average=average)
         return cls(
             model,
@@ -117,13 +118,14 @@ class VisualAnswerer:
         Args:
             image: the path of a PNG, JPEG or WebP; or RGB pixels, or for a model of
                 region features those of one image.
+            top: how many, at most 10.
 
         Raises:
             InputError: the picture cannot be read, or the question is empty, too long,
                 or has a word that no training question had.
         """
-        if top < 1:
-            raise InputError(f"top is {top}, but must be at least 1")
+        if not 1 <= top <= _MOST:
+            raise InputError(f"top is {top}, but must be from 1 to {_MOST}")
         words = self._read(question)
         texts, probabilities = self._rank(self.params, self._see(image), words)
         pairs = zip(texts[0][0], probabilities[0][0].tolist(), strict=True)
@@ -185,11 +187,12 @@ class VisualAnswerer:
             labels=np.full(len(questions), -1, np.int32),
             num_answers=len(self.answers),
         )
-        most = int(np.bincount(questions.image_of).max())
+        alone = np.bincount(questions.image_of).max() == 1
+        # Few shapes, each of which is compiled once.
         return evaluation_batches(
             encoded,
-            images_per_batch=min(_IMAGES, len(questions.images)),
-            questions_per_image=min(_QUESTIONS, most),
+            images_per_batch=_IMAGES,
+            questions_per_image=1 if alone else _QUESTIONS,
         )
 
     def _see(self, image: Any) -> np.ndarray:
@@ -217,7 +220,7 @@ class VisualAnswerer:
         return words[None]
 
 
-def fitted(config: Any, tokenizer: Tokenizer, answers: AnswerTable) -> Any:
+def sized(config: Any, tokenizer: Tokenizer, answers: AnswerTable) -> Any:
     """Returns a model's config for these words, and for these answers if it chooses."""
     config = replace(config, vocab_size=tokenizer.vocab_size)
     if hasattr(config, "num_answers"):
@@ -240,13 +243,7 @@ def _ranker(
     """Returns what gives answers, best first, and how likely each is."""
     if isinstance(model, Seq2Seq):
         return _writer(model, tokenizer, answers)
-    squash = jax.nn.sigmoid if independent else jax.nn.softmax
-
-    @jax.jit
-    def rank(params, image, questions):
-        logits = model.apply({"params": params}, image, questions)
-        likely = squash(logits.astype(jnp.float32))
-        return jax.lax.top_k(likely, min(5, len(answers)))
+    rank = _rank(model, min(_MOST, len(answers)), independent)
 
     def choose(params, image, questions):
         likely, places = jax.device_get(rank(params, image, questions))
@@ -256,8 +253,36 @@ def _ranker(
 
 
 def _writer(model: Any, tokenizer: Tokenizer, answers: AnswerTable):
-    longest = answer_tokens(tokenizer, answers).shape[1]
+    search = _search(model, answer_tokens(tokenizer, answers).shape[1])
 
+    def write(params, image, questions):
+        found = jax.device_get(search(params, image, questions))
+        rows, slots = questions.shape[:2]
+        texts = np.empty((rows * slots, BEAM_SIZE), object)
+        texts[:] = [tokenizer.decode(written.tolist()) for written in found.tokens]
+        shape = rows, slots, BEAM_SIZE
+        return texts.reshape(shape), np.exp(found.scores).reshape(shape)
+
+    return write
+
+
+# Cached, so that all answerers of a model share what jax has compiled for it.
+
+
+@lru_cache(maxsize=16)
+def _rank(model: Any, count: int, independent: bool) -> Any:
+    squash = jax.nn.sigmoid if independent else jax.nn.softmax
+
+    @jax.jit
+    def rank(params, image, questions):
+        logits = model.apply({"params": params}, image, questions)
+        return jax.lax.top_k(squash(logits.astype(jnp.float32)), count)
+
+    return rank
+
+
+@lru_cache(maxsize=16)
+def _search(model: Any, longest: int) -> Any:
     @jax.jit
     def search(params, image, questions):
         return beam_search(
@@ -269,12 +294,9 @@ def _writer(model: Any, tokenizer: Tokenizer, answers: AnswerTable):
             length_penalty=0.0,
         )
 
-    def write(params, image, questions):
-        found = jax.device_get(search(params, image, questions))
-        rows, slots = questions.shape[:2]
-        texts = np.empty((rows * slots, BEAM_SIZE), object)
-        texts[:] = [tokenizer.decode(written.tolist()) for written in found.tokens]
-        shape = rows, slots, BEAM_SIZE
-        return texts.reshape(shape), np.exp(found.scores).reshape(shape)
+    return search
 
-    return write
+
+@lru_cache(maxsize=16)
+def _look(model: Any) -> Any:
+    return jax.jit(partial(looks, model))

@@ -7,12 +7,13 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from zoo.data.vqa.image_files import decode_picture, read_bytes, read_image, squash
+from zoo.errors import InputError
 
 Path = str | os.PathLike[str]
 
 
 def as_image(
-    picture: Path | UInt8[np.ndarray, "Y X 3"], height: int, width: int
+    picture: Path | np.ndarray, height: int, width: int
 ) -> UInt8[np.ndarray, "{height} {width} 3"]:
     """Returns a picture as a model sees it: in RGB, squashed to the model's shape.
 
@@ -27,6 +28,11 @@ def as_image(
         InputError: the file cannot be read, is no picture, damaged or huge.
     """
     if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise InputError(
+                f"pixels of {picture.dtype} and shape {picture.shape}; give uint8 of "
+                "shape [Y, X, 3]"
+            )
         return squash(Image.fromarray(picture), height, width)
     return read_image(picture, height, width)
 

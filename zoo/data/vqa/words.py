@@ -47,11 +47,18 @@ def encode_questions(
 ) -> Int[np.ndarray, "N S"]:
     """Returns the ids of the words of each question, then padding up to `max_words`.
 
+    A word that the table lacks is left out, as nothing was learned about it, unless the
+    question has no other.
+
     Raises:
         InputError: a question has no word, or more than `max_words`.
     """
     place = {question: row for row, question in enumerate(dict.fromkeys(questions))}
-    ids = tokenizer.encode([*map(_joined, place)])
+    unknown = tokenizer.unknown_id
+    ids = [
+        [word for word in row if word != unknown] or row
+        for row in tokenizer.encode([*map(_joined, place)])
+    ]
     rows = np.full((len(place), max_words), Tokenizer.pad_id, np.int32)
     for question, row in place.items():
         if not ids[row]:
