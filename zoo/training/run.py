@@ -103,9 +103,12 @@ def train_to_end(
     """
     transformation = make_optimizer(optimizer, training.num_steps)
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
-    params = task.init(init_key)
-    state = init_state(params, transformation, ema=training.ema_decay > 0)
-    num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
+
+    def begin(key):
+        return init_state(task.init(key), transformation, ema=training.ema_decay > 0)
+
+    state = jax.jit(begin)(init_key)  # one program, quicker than many small ones
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     console.print(
         f"{num_params:,} parameters, {task.batches_per_epoch} updates an epoch, "
         f"batches of {task.shapes}"
