@@ -33,7 +33,10 @@ BLOCKS = {"mlp_dim": 24, "num_heads": 4, "num_layers": 1}
 # One small model of each family; it is given features of regions, which compile fast.
 TINY = {
     "vqa-baseline": {**CHOICE, "word_dim": 8, "joint_dim": 16},
-    "stacked-attention": {**CHOICE, "word_dim": 8, "attention_dim": 12},
+    "stacked-attention": {
+        **CHOICE,
+        **{"word_dim": 8, "attention_dim": 12, "hidden_dim": 10},
+    },
     "mcan": {**CHOICE, **BLOCKS, "word_dim": 8, "pooling_dim": 12},
     "single-stream": {**CHOICE, **BLOCKS},
     "answer-decoder": BLOCKS,

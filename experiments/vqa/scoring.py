@@ -206,37 +206,33 @@ def show(
             for name, value in metrics["controls"].items()
         )
         console.print(f"without the picture: {controls}")
-    if metrics["grounding"]:
-        console.print(looks_table(metrics["grounding"], set(parts)))
+    for name, row in metrics["grounding"].items():
+        console.print(looks_table(name, row, set(parts)))
+        console.print(
+            f"accuracy on these questions: {row['accuracy_shown']:.1f} %; without "
+            f"the most attended region {row['accuracy_hidden']:.1f} %, without a "
+            f"random one {row['accuracy_hidden_random']:.1f} %"
+        )
 
 
-def looks_table(found: dict[str, dict[str, Any]], shown: set[str]) -> Table:
-    """Returns how well each look finds the named object, beside a blind guess.
+def looks_table(name: str, row: dict[str, Any], shown: set[str]) -> Table:
+    """Returns how well a look finds the named object, beside a blind guess.
 
     Args:
         shown: the kinds of questions that have a row.
     """
     table = Table(
-        *("attention", "questions", "points at %", "mass on %", "accuracy %"),
-        *("hidden: most attended", "random"),
-        title="where attention looks, for questions that name an object "
-        "(in brackets: uniform attention)",
+        *(name, "number", "points at it %", "uniform", "mass on it %", "uniform"),
+        title="attention to the object that a question names",
     )
-    for name, row in found.items():
-        parts = {"all": row, **row["groups"]}
-        for kind in [kind for kind in parts if kind in shown]:
-            part = parts[kind]
+    for kind, part in {"all": row, **row["groups"]}.items():
+        if kind in shown:
             table.add_row(
-                name if kind == "all" else "",
                 kind,
-                f"{part['pointing_accuracy']:.1f} ({part['uniform_pointing']:.1f})",
-                f"{part['attention_mass']:.1f} ({part['uniform_mass']:.1f})",
-                *(
-                    f"{row[key]:.1f}" if kind == "all" else ""
-                    for key in (
-                        *("accuracy_shown", "accuracy_hidden"),
-                        "accuracy_hidden_random",
-                    )
-                ),
+                f"{part['count']:,}",
+                f"{part['pointing_accuracy']:.1f}",
+                f"{part['uniform_pointing']:.1f}",
+                f"{part['attention_mass']:.1f}",
+                f"{part['uniform_mass']:.1f}",
             )
     return table

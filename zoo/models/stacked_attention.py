@@ -2,7 +2,8 @@
 
 Yang et al. (2016), "Stacked Attention Networks for Image Question Answering". An LSTM
 reads the question; each glimpse weighs the regions against what is known so far and
-adds what it saw to it.
+adds what it saw to it. The answer is linear in that, as in the paper, or has one hidden
+layer, as in Kazemi and Elqursh (2017), "Show, Ask, Attend, and Answer".
 """
 
 from functools import partial
@@ -53,6 +54,7 @@ class StackedAttention(nn.Module):
         image_encoder: makes the regions.
         model_dim: width of the LSTM's states and of a region.
         attention_dim: width in which questions and regions are compared.
+        hidden_dim: width of a hidden layer before the answer; 0 for none.
         dropout_rate: of the embedded words and before the answer.
     """
 
@@ -63,6 +65,7 @@ class StackedAttention(nn.Module):
     model_dim: int
     attention_dim: int
     num_glimpses: int
+    hidden_dim: int
     dropout_rate: float
     pad_id: int = 0
 
@@ -74,6 +77,8 @@ class StackedAttention(nn.Module):
             for _ in range(self.num_glimpses)
         ]
         xavier = nn.initializers.xavier_uniform()
+        if self.hidden_dim:
+            self.hidden = nn.Dense(self.hidden_dim, kernel_init=xavier)
         self.out = nn.Dense(self.num_answers, kernel_init=xavier)
         self.drop = Dropout(self.dropout_rate)
 
@@ -115,6 +120,9 @@ class StackedAttention(nn.Module):
         known = hidden(finals[-1]).reshape(*questions.shape[:2], -1)  # [B, G, D]
         for glimpse in self.glimpses:
             known = glimpse(known, regions, valid)
+        if self.hidden_dim:
+            known = self.drop(known, deterministic=deterministic)
+            known = nn.relu(self.hidden(known))
         return self.out(self.drop(known, deterministic=deterministic))
 
     @nn.nowrap
@@ -140,6 +148,7 @@ def build(config: StackedAttentionConfig) -> StackedAttention:
         model_dim=config.model_dim,
         attention_dim=config.attention_dim,
         num_glimpses=config.num_glimpses,
+        hidden_dim=config.hidden_dim,
         dropout_rate=config.dropout_rate,
         pad_id=config.pad_id,
     )

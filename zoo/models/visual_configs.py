@@ -49,6 +49,7 @@ class StackedAttentionConfig:
         model_dim: width of the LSTM's states and of a region.
         attention_dim: width in which questions and regions are compared.
         num_glimpses: how often the question looks.
+        hidden_dim: width of a hidden layer before the answer; 0 for none.
         dropout_rate: of the embedded words and before the answer.
     """
 
@@ -58,6 +59,7 @@ class StackedAttentionConfig:
     model_dim: int = 1_000
     attention_dim: int = 512
     num_glimpses: int = 2
+    hidden_dim: int = 0
     region_dim: int = 512
     cnn_dim: int = 32
     dropout_rate: float = 0.5
@@ -66,6 +68,8 @@ class StackedAttentionConfig:
     def __post_init__(self):
         sizes = ("vocab_size", "num_answers", "word_dim", "attention_dim")
         require_positive(self, *sizes, "num_glimpses")
+        if self.hidden_dim < 0:
+            raise InputError(f"hidden_dim is {self.hidden_dim}, but must be at least 0")
         _require_sight(self)
 
 
@@ -227,6 +231,7 @@ VISUAL_PRESETS: dict[str, VisualConfig] = {
         word_dim=64,
         model_dim=128,
         attention_dim=128,
+        hidden_dim=256,
         region_dim=0,
         dropout_rate=0.1,
     ),
