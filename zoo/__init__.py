@@ -50,11 +50,9 @@ def load(
         InputError: there is no finished checkpoint in a folder, there are too few, or
             the members of an ensemble have different tokenizers or are no translators.
     """
-    from zoo.runs import read_config
-
     single = isinstance(path, str) or not isinstance(path, Sequence)
     paths = [path] if single else list(path)
-    answerers = [one for one in paths if _sees(read_config(one))]
+    answerers = [one for one in paths if _sees(one)]
     if not answerers:
         from zoo.translation.translator import Translator
 
@@ -66,5 +64,8 @@ def load(
     return VisualAnswerer.from_run(paths[0], average=average)
 
 
-def _sees(config: dict) -> bool:
-    return config["model"]["family"] in VISUAL_FAMILIES
+def _sees(path: "str | Path") -> bool:
+    """Returns whether there is a run on questions about images."""
+    from zoo.runs import has_run, read_config
+
+    return has_run(path) and read_config(path)["model"]["family"] in VISUAL_FAMILIES

@@ -11,19 +11,23 @@ from zoo.errors import InputError
 from zoo.training.records import read_json
 
 
+def has_run(workdir: str | Path) -> bool:
+    """Returns whether a folder holds a run."""
+    return (Path(workdir) / "config.json").exists()
+
+
 def read_config(workdir: str | Path) -> dict[str, Any]:
     """Returns the config of a run.
 
     Raises:
         InputError: the folder holds no run.
     """
-    path = Path(workdir) / "config.json"
-    if not path.exists():
+    if not has_run(workdir):
         raise InputError(
             f"{workdir}: no config.json, so no run is here; train one, or give the "
             "folder of one"
         )
-    return read_json(path)
+    return read_json(Path(workdir) / "config.json")
 
 
 def read_params(

@@ -47,9 +47,9 @@ def run(attend, inputs, mask, bias):
     return context, pullback(draw(*context.shape, seed=9))
 
 
-def assert_whole(*inputs, mask=None, bias=None, chunk_size):
+def assert_whole(*inputs, mask=None, bias=None, chunk_size, atol=1e-5):
     jax.tree.map(
-        partial(np.testing.assert_allclose, atol=1e-5),
+        partial(np.testing.assert_allclose, atol=atol),
         run(chunked(chunk_size), inputs, mask, bias),
         run(whole, inputs, mask, bias),
     )
@@ -86,7 +86,9 @@ def test_scores_beyond_the_range_of_exp_are_no_trouble(order):
     key = 100.0 * jnp.arange(KEYS)[::order]
     key = jnp.broadcast_to(key[None, :, None, None], (2, KEYS, 3, 4))
     query = jnp.full((2, QUERIES, 3, 4), 0.5)
-    assert_whole(query, key, draw(2, KEYS, 3, 4), mask=CAUSAL, chunk_size=3)
+    value = draw(2, KEYS, 3, 4)
+    # A query's gradient is a difference of keys; those near 600 are 6e-5 apart.
+    assert_whole(query, key, value, mask=CAUSAL, chunk_size=3, atol=2e-4)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e15])

@@ -25,14 +25,16 @@ def test_questions_become_padded_ids_by_hand():
         [6, 4, 5, 0, 0],
         [7, 4, 5, 8, 0],
         [6, 4, 5, 0, 0],
-        [4, 3, 5, 0, 0],
+        [4, 5, 0, 0, 0],  # without "big", which training did not have
         [7, 4, 5, 8, 0],
     ]
+    # Nothing is left of it but what is unknown, so that it is a question still.
+    assert encode_questions(tokenizer, ["big house"], 3).tolist() == [[3, 3, 0]]
 
 
-def test_rare_words_are_unknown_beyond_the_bound():
+def test_rare_words_are_left_out_beyond_the_bound():
     tokenizer = train_words(QUESTIONS, vocab_size=6)
-    assert encode_questions(tokenizer, ["what's the color"], 3).tolist() == [[3, 4, 5]]
+    assert encode_questions(tokenizer, ["what's the color"], 3).tolist() == [[4, 5, 0]]
 
 
 def test_unseen_words_are_told_once():
