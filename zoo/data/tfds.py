@@ -42,8 +42,8 @@ def read_tfds(
         raise InputError(
             f"{name}: {error.name} is not installed; pip install 'attention-zoo[tfds]'"
         ) from error
-    folder = _newest_version(name, data_dir)
-    remedy = f"remove the folder and {_preparation(name, data_dir)}"
+    folder = newest_version(name, data_dir)
+    remedy = f"remove the folder and {preparation(name, data_dir)}"
     try:
         builder = tfds.builder_from_directory(folder)
         features = builder.info.features
@@ -101,19 +101,20 @@ def _texts(
     return ParallelText(list(sources), list(targets), lines=lines)
 
 
-def _newest_version(name: str, data_dir: str | os.PathLike[str]) -> pathlib.Path:
+def newest_version(name: str, data_dir: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the folder of a data set's files, DATA_DIR/NAME/VERSION."""
     folder = pathlib.Path(data_dir).expanduser() / name
     versions = [path.parent for path in folder.glob("*.*.*/dataset_info.json")]
     if not versions:
         raise InputError(
             f"{folder}: no prepared data set, which would be in a folder such as "
-            f"1.0.0; {_preparation(name, data_dir)}"
+            f"1.0.0; {preparation(name, data_dir)}"
         )
     return max(versions, key=lambda path: [*map(int, path.name.split("."))])
 
 
-def _preparation(name: str, data_dir: str | os.PathLike[str]) -> str:
+def preparation(name: str, data_dir: str | os.PathLike[str]) -> str:
+    """Returns what to do so that a data set lies there."""
     folder = pathlib.Path(data_dir).expanduser()
     return (
         "prepare it with: python -c 'import tensorflow_datasets as tfds; "
