@@ -363,6 +363,7 @@ def test_looks_are_measured_by_kind_and_hiding_takes_the_right_cell():
     assert found.all.pointing_accuracy == 1
     assert found.all.count == 100
     assert found.groups["non-relational"].count == 50
+    assert found.groups["answer: number"].count == found.groups["count"].count
     assert found.groups["left"].attention_mass > 0.5 > found.all.uniform_pointing
     assert found.shown == 100
     assert found.hidden == 0

@@ -70,7 +70,9 @@ def kinds(questions: VisualQuestions, most: int = 1_000) -> dict[str, np.ndarray
     Args:
         most: types, for example, are left out where there are more of them.
     """
-    columns = questions.question_types, questions.answer_types, questions.groups
+    # The same word may name a kind of answer and a group of other questions.
+    answer_types = [f"answer: {name}" for name in questions.answer_types]
+    columns = questions.question_types, answer_types, questions.groups
     return {
         name: np.flatnonzero(np.array(column) == name)
         for column in columns
