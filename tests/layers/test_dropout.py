@@ -4,12 +4,14 @@ Bounds on counts are five standard deviations of the binomial distribution, whic
 alone would break once in a million keys; the keys are fixed, so no run differs.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.layers.dropout import Dropout, dropout
+from zoo.layers.dropout import Dropout, dropout, hashed_bits, scrambled
 
 KEY = jax.random.key(0)
 
@@ -34,22 +36,80 @@ def test_the_mean_is_kept(rate):
     assert abs(float(outputs.mean()) - 3.0) < 5 * deviation
 
 
-def test_survivors_are_scaled_by_the_rate_that_is_drawn():
-    # 0.9 · 65,536 = 58,982.4, of which 58,982 sixteen-bit numbers keep an element.
+def test_survivors_are_scaled_to_keep_the_mean():
     inputs = jax.random.normal(jax.random.key(1), (50, 40))
     outputs = np.asarray(dropout(KEY, inputs, 0.1))
-    expected = np.where(outputs == 0.0, 0.0, inputs * (65_536 / 58_982))
+    expected = np.where(outputs == 0.0, 0.0, inputs / 0.9)
     np.testing.assert_allclose(outputs, expected, rtol=1e-6)
     assert (outputs == 0.0).any()
 
 
-def test_neighbours_that_share_a_word_are_independent():
-    pairs = kept(0.5, (200, 500)).reshape(-1, 2)
-    deviation = np.sqrt(len(pairs) * 0.25 * 0.75)
-    for first in (False, True):
-        for second in (False, True):
-            count = (pairs == [first, second]).all(axis=1).sum()
-            assert abs(count - len(pairs) / 4) < 5 * deviation
+def correlations(first, second):
+    """The correlation of two rows of coins, in standard deviations of chance."""
+    signs = 2.0 * np.asarray(first, np.float64) - 1.0
+    others = 2.0 * np.asarray(second, np.float64) - 1.0
+    return (signs * others).sum() / np.sqrt(signs.size)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_the_steps_of_a_run_and_its_layers_draw_independently(rate):
+    # 96 keys as a run makes them: folded in for the step, split for the layer.
+    steps = [jax.random.fold_in(KEY, step) for step in range(24)]
+    keys = jnp.stack([jax.random.split(key, 4) for key in steps]).reshape(-1)
+    draw = jax.jit(jax.vmap(lambda key: dropout(key, jnp.ones((64, 64)), rate)))
+    masks = (np.asarray(draw(keys)) != 0.0).reshape(len(keys), -1)
+    centred = (masks - (1 - rate)) / np.sqrt(rate * (1 - rate))
+    product = centred @ centred.T / np.sqrt(masks.shape[1])
+    off_diagonal = product[~np.eye(len(keys), dtype=bool)]
+    assert np.abs(off_diagonal).max() < 5
+    assert abs(off_diagonal.std() - 1) < 0.1
+    # Over the draws, no position is kept more often than another.
+    kept_by_position = masks.sum(axis=0)
+    deviation = np.sqrt(len(keys) * rate * (1 - rate))
+    excess = (kept_by_position - len(keys) * (1 - rate)) / deviation
+    assert np.abs(excess).max() < 5.5
+    assert abs(excess.std() - 1) < 0.1
+
+
+@pytest.mark.parametrize("lag", [1, 2, 3, 64, 255, 256, 257, 4096, 65536])
+def test_elements_at_a_distance_are_independent(lag):
+    flat = kept(0.5, (2, 256, 1024)).reshape(-1)
+    assert abs(correlations(flat[:-lag], flat[lag:])) < 5
+
+
+def test_every_bit_is_a_fair_coin_and_none_follows_another():
+    words = np.asarray(hashed_bits(KEY, (1 << 16,)))
+    bits = (words[:, None] >> np.arange(32, dtype=np.uint32)) & 1
+    signs = 2.0 * bits - 1.0
+    assert np.abs(signs.sum(axis=0)).max() / 256 < 5
+    product = signs.T @ signs / 256
+    assert np.abs(product[~np.eye(32, dtype=bool)]).max() < 5
+
+
+def test_numbers_fill_their_range_evenly():
+    # Chi-squared of 1,024 cells with 128 numbers each: mean 1,023, deviation 45.
+    numbers = np.asarray(hashed_bits(jax.random.key(5), (1 << 17,)))
+    counts = np.bincount(numbers >> 22, minlength=1024)
+    assert abs(((counts - 128) ** 2 / 128).sum() - 1023) < 5 * 45
+
+
+def test_one_changed_bit_of_an_index_changes_half_of_the_number():
+    index = jnp.arange(1 << 14, dtype=jnp.uint32)
+    for bit in range(32):
+        changed = scrambled(index) ^ scrambled(index ^ jnp.uint32(1 << bit))
+        share = np.unpackbits(np.asarray(changed).view(np.uint8)).mean()
+        assert abs(share - 0.5) < 0.02, bit
+
+
+def test_a_shard_draws_what_the_whole_would():
+    whole = kept(0.5, (8, 16, 6))
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.NamedSharding(mesh, jax.P("data"))
+    draw = jax.jit(partial(dropout, KEY, rate=0.5), out_shardings=rows)
+    ones = jax.device_put(jnp.ones((8, 16, 6)), rows)
+    np.testing.assert_array_equal(np.asarray(draw(ones)) != 0.0, whole)
+    text = draw.lower(ones).compile().as_text()
+    assert not any(word in text for word in ("all-gather", "all-to-all", "permute"))
 
 
 @pytest.mark.parametrize("shape", [(7,), (1,), (3, 5), (2, 3, 1)])
