@@ -307,9 +307,18 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     check_suffix(path)
     picture = io.BytesIO()
     figure.savefig(picture, format=path.suffix[1:], dpi=150, bbox_inches="tight")
+    write_whole(path, picture.getvalue())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(picture.getvalue())
+        temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
