@@ -69,7 +69,9 @@ class Watched:
         )
 
     def _step(self, variables, memory, carry, tokens, position):
-        gained = jnp.take_along_axis(carry.following, tokens[:, :, None], axis=2)[:, :, 0]
+        gained = jnp.take_along_axis(carry.following, tokens[:, :, None], axis=2)[
+            :, :, 0
+        ]
         log_probs = carry.log_probs + gained
         # The token that the search gives now stands at the position before.
         written = carry.tokens.at[:, :, position - 1].set(tokens)

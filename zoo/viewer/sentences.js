@@ -144,7 +144,7 @@ function pane(side, title, words) {
   });
   list.addEventListener("mouseleave", () => hover(null));
   list.append(...tokens[side]);
-  return element("section", {}, element("h2", { textContent: title }), list);
+  return element("section", {}, element("h3", { textContent: title }), list);
 }
 
 function drawPanes() {
@@ -193,15 +193,16 @@ function summarise(choice, weights) {
   const verb = choice.side === "row" ? "looks most at" : "is looked at most by";
   const most = [...weights.keys()].sort((a, b) => weights[b] - weights[a]).slice(0, 4);
   const parts = most.flatMap((n, count) => [
-    count ? ", " : "",
+    count ? ", “" : "“",
     element("bdi", { textContent: others[n] }),
-    ` ${percent(weights[n])}`,
+    `” ${percent(weights[n])}`,
   ]);
   summary.replaceChildren(
+    "“",
     element("bdi", { className: "chosen", textContent: own[choice.index] }),
-    ` (${choice.index + 1} of ${own.length}) ${verb} `,
+    `” (${choice.index + 1} of ${own.length}) ${verb} `,
     ...parts,
-    `; ${headName(layer, state.head)}.`,
+    ` (${headName(layer, state.head)}).`,
   );
 }
 
@@ -257,7 +258,7 @@ function written() {
       score === null ? "" : element("small", { textContent: ` ${score.toFixed(3)}` }),
     ),
   );
-  return choices("Written, and its score: nats a token", "sentence", contents, 0, (n) => {
+  return choices("Written, and log-probability of a token", "sentence", contents, 0, (n) => {
     state.sentence = n;
     redraw();
   });

@@ -25,14 +25,14 @@ function unpacked(text) {
 }
 
 function percent(weight) {
-  return `${(100 * weight).toFixed(1)} %`;
+  return `${(100 * weight).toFixed(1)}\u00a0%`;
 }
 
 /** Colours an element by a weight; the root makes small weights visible. */
 function shade(target, weight) {
   const depth = Math.sqrt(weight);
   target.style.setProperty("--depth", depth.toFixed(3));
-  target.classList.toggle("deep", depth > 0.63);
+  target.classList.toggle("deep", depth > 0.648);
 }
 
 /** Returns a group of radio buttons, of which each label holds its content. */
