@@ -69,7 +69,7 @@ def view_sheet(
 
 
 def write(asked: Sequence[Asked], title: str, path: Path) -> None:
-    """Writes a page, if there is attention to show; raises InputError if there is none."""
+    """Writes a page; raises InputError if there is no attention to show."""
     if not all(one.looks for one in asked):
         raise InputError(
             "this model has no attention to show; choose a model with attention"
@@ -85,8 +85,9 @@ def looks_of(answerer: VisualAnswerer, image: np.ndarray, question: str) -> list
     """
     tokenizer = answerer.tokenizer
     ids = encode_questions(tokenizer, [question], answerer.max_words)
-    maps = _maps(answerer.model)(answerer.params, image[None], ids[None])
-    words = tokenizer.decode([[word] for word in ids[0] if word != tokenizer.pad_id])
+    maps = maps_of(answerer.model)(answerer.params, image[None], ids[None])
+    read = [[word] for word in ids[0].tolist() if word != tokenizer.pad_id]
+    words = tokenizer.decode(read)
     rows, columns = answerer.grid
     found = []
     for path, weights in jax.device_get(maps).items():
@@ -141,7 +142,7 @@ def _looks(
 
 
 @lru_cache(maxsize=4)
-def _maps(model: Any) -> Any:
+def maps_of(model: Any) -> Any:
     """Returns the jitted function that gives every map of attention by its path."""
 
     @jax.jit

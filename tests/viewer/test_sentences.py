@@ -85,7 +85,8 @@ def test_the_numbers_shown_are_the_weights_of_every_kind_layer_and_head(open_pag
             weights = BEST.weights[path.format(layer)]
             expected = weights.mean(axis=0) if head is None else weights[head]
             table = page.locator(".matrix tbody").evaluate(
-                "x => [...x.rows].map(r => [...r.cells].slice(1).map(c => +c.innerText))"
+                """x => [...x.rows].map(
+                    row => [...row.cells].slice(1).map(cell => +cell.innerText))"""
             )
             np.testing.assert_allclose(np.array(table) / 100, expected, atol=0.00502)
             looking, looked_at = page.get_by_role("listbox").evaluate_all(
@@ -246,12 +247,14 @@ def test_the_policy_stops_what_the_page_does_not_name(open_page):
     blocked = page.evaluate(
         """async () => {
             const stopped = [];
-            addEventListener("securitypolicyviolation", x => stopped.push(x.effectiveDirective));
+            addEventListener("securitypolicyviolation",
+                event => stopped.push(event.effectiveDirective));
             const script = document.createElement("script");
             script.textContent = "window.hacked = 1";
             document.body.append(script);
-            document.body.innerHTML += "<img src='http://127.0.0.1:9/' onerror='window.hacked=1'>";
-            document.body.innerHTML += "<style>body { color: red }</style>";
+            document.body.innerHTML += 
+                "<img src=http://127.0.0.1:9/ onerror=hacked=1>" +
+                "<style>body { color: red }</style>";
             await fetch("http://127.0.0.1:9/").catch(() => {});
             await new Promise(done => setTimeout(done, 50));
             return stopped;
@@ -272,7 +275,8 @@ def test_numbers_stand_out_from_every_shade_and_more_is_further_from_none(
     page = open_page(sentences_page("a", ["a"] * count, [many]), color_scheme=scheme)
     ink, shades = page.evaluate(
         """() => {
-            const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+            const canvas = document.createElement("canvas");
+            const pen = canvas.getContext("2d", { willReadFrequently: true });
             const rgb = colour => {
                 pen.fillStyle = colour;
                 pen.fillRect(0, 0, 1, 1);

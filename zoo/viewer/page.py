@@ -22,7 +22,7 @@ from jaxtyping import Num
 
 from zoo.plots import write_whole
 
-_FOLDER = importlib.resources.files(__package__)
+_FOLDER = importlib.resources.files("zoo.viewer")
 # Marks that turn the direction of writing, beyond the end of a token as well.
 _TURNS = frozenset("\u061c\u200e\u200f" + "".join(map(chr, range(0x202A, 0x202F))))
 _TURNS |= frozenset(map(chr, range(0x2066, 0x206A)))
@@ -109,10 +109,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def data_block(data: Any) -> str:
-    """Returns JSON that cannot end its script: ASCII, without <, > and &.
+    r"""Returns JSON that cannot end its script: ASCII, without <, > and &.
 
     >>> data_block(["</script>"])
-    '["\\\\u003c/script\\\\u003e"]'
+    '["\\u003c/script\\u003e"]'
     """
     written = json.dumps(data, separators=(",", ":"), allow_nan=False)
     for letter in "<>&":
@@ -121,9 +121,9 @@ def data_block(data: Any) -> str:
 
 
 def visible(words: str) -> str:
-    """Returns words with what nobody sees written out, so that nothing hides in them.
+    r"""Returns words with what nobody sees written out, so that nothing can hide.
 
-    >>> visible("a\\u202eb\\n")
+    >>> visible("a\u202eb\n")
     'a[U+202E]b[U+000A]'
     """
     return "".join(
