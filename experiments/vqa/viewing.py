@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from experiments.vqa.drawing import widened
 from zoo.data.vqa.controls import tiled
 from zoo.data.vqa.examples import VisualQuestions, select
 from zoo.data.vqa.words import encode_questions
@@ -23,6 +24,7 @@ from zoo.models.contract import Seq2Seq
 from zoo.viewer.page import save
 from zoo.viewer.pictures import Asked, Look, pictures_page
 from zoo.visual.answerer import VisualAnswerer
+from zoo.visual.images import as_image, for_drawing
 
 ANSWER = "(the answer)"
 # How the modules are called from which an answer, a word or a region looks.
@@ -66,6 +68,27 @@ def view_sheet(
             )
         )
     write(asked, "Questions about pictures", path)
+
+
+def view_answer(
+    answerer: VisualAnswerer, image: Path, question: str, path: Path
+) -> None:
+    """Writes the page of a user's own picture.
+
+    Raises:
+        InputError: the model has no attention to show.
+    """
+    best = answerer.answer(image, question)[0]
+    height, width, _ = answerer.image_shape
+    asked = Asked(
+        picture=widened(for_drawing(image), answerer),
+        grid=answerer.grid,
+        question=question,
+        predicted=best.text,
+        probability=best.probability,
+        looks=looks_of(answerer, as_image(image, height, width), question),
+    )
+    write([asked], image.name, path)
 
 
 def write(asked: Sequence[Asked], title: str, path: Path) -> None:

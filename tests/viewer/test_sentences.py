@@ -252,7 +252,7 @@ def test_the_policy_stops_what_the_page_does_not_name(open_page):
             const script = document.createElement("script");
             script.textContent = "window.hacked = 1";
             document.body.append(script);
-            document.body.innerHTML += 
+            document.body.innerHTML +=
                 "<img src=http://127.0.0.1:9/ onerror=hacked=1>" +
                 "<style>body { color: red }</style>";
             await fetch("http://127.0.0.1:9/").catch(() => {});

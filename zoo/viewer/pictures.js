@@ -201,8 +201,8 @@ function start() {
   const hint = element("p", {
     className: "hint",
     textContent:
-      "The redder a cell, the more it is looked at, up to the largest weight. Point at a " +
-      "word or a cell, tap it or move with the arrow keys.",
+      "The denser the red of a cell, the more it is looked at, up to the largest weight. " +
+      "Point at a word or a cell, tap it or move with the arrow keys.",
   });
   redraw();
   const aside = element("div", { className: "aside" }, original, question, answers, looks, words, hint, summary);

@@ -231,7 +231,8 @@ function update() {
       const value = weight(row, column);
       shade(cell, value);
       cell.textContent = value >= 0.005 ? Math.round(100 * value) : "";
-      cell.classList.toggle("chosen", (choice.side === "row" ? row : column) === choice.index);
+      cell.classList.toggle("in-row", choice.side === "row" && row === choice.index);
+      cell.classList.toggle("in-column", choice.side === "column" && column === choice.index);
     }),
   );
   summarise(choice, weights);
