@@ -54,7 +54,7 @@ def test_a_page_holds_every_sentence_of_the_beam_and_its_weights(translator, tmp
     assert scores == sorted(scores, reverse=True)
     steps = data["steps"]
     assert all(len(x["texts"]) == len(x["log_probs"]) == 4 for x in steps)
-    assert any(best.startswith(text) for text in steps[0]["texts"])
+    assert any(text and best.startswith(text) for text in steps[0]["texts"])
     likeliest = [max(x["log_probs"]) for x in steps]
     assert likeliest == sorted(likeliest, reverse=True), "longer is never likelier"
     for sentence in data["sentences"]:

@@ -84,6 +84,7 @@ def test_a_finger_chooses_a_word_on_a_phone(open_page):
     page = open_page(html, viewport=size, has_touch=True, is_mobile=True)
     page.get_by_text(STREAM.name, exact=True).tap()
     page.get_by_role("option", name="red").tap()
+    page.locator(".hint").tap()
     near(cells(page), STREAM.weights[3])
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 

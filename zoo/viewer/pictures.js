@@ -7,7 +7,8 @@ const words = element("div");
 const original = element("img", { className: "original", alt: "" });
 const frame = element("div", { className: "frame" });
 const summary = element("p", { className: "summary", role: "status" });
-const state = { question: 0, look: 0, kind: "word", index: 0 };
+// `word` is the last word that was chosen: its cells stay while a cell is chosen.
+const state = { question: 0, look: 0, kind: "word", index: 0, word: 0 };
 let hovered = null;
 let tokens = [];
 let cells = [];
@@ -28,6 +29,7 @@ function cellName(cell, columns) {
 
 function select(kind, index) {
   Object.assign(state, { kind, index });
+  if (kind === "word") state.word = index;
   hovered = null;
   update();
 }
@@ -133,9 +135,7 @@ function summarise(choice) {
 function update() {
   const { look, columns, at } = current();
   const choice = hovered ?? state;
-  // The cells show the last word that was chosen, also while a cell is.
-  if (choice.kind === "word") frame.dataset.word = choice.index;
-  const word = Math.min(Number(frame.dataset.word ?? 0), tokens.length - 1);
+  const word = choice.kind === "word" ? choice.index : state.word;
   const weights = cells.map((_, cell) => at(word, cell));
   const densest = Math.max(...weights, 4 / cells.length);
   cells.forEach((cell, index) => {
@@ -149,7 +149,7 @@ function update() {
     shade(token, value);
     token.lastChild.textContent = choice.kind === "cell" ? percent(value) : "";
     token.classList.toggle("chosen", choice.kind === "word" && choice.index === index);
-    token.setAttribute("aria-selected", String(index === word));
+    token.setAttribute("aria-selected", String(index === state.word));
   });
   summarise(choice);
 }
@@ -172,10 +172,9 @@ function redraw() {
   const group = choices("Glimpse, layer or head", "look", names, state.look, (n) => {
     state.look = n;
     drawWords();
-    select("word", Math.min(Number(frame.dataset.word ?? 0), tokens.length - 1));
+    select("word", Math.min(state.word, tokens.length - 1));
   });
   looks.replaceChildren(...(names.length > 1 ? [group] : []));
-  delete frame.dataset.word;
   drawWords();
   drawCells();
   select("word", 0);
