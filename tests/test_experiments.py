@@ -232,6 +232,16 @@ def test_plot_draws_a_given_pair(unbroken, tmp_path, capsys):
     assert str(picture) in capsys.readouterr().out
 
 
+def test_plot_writes_a_page(unbroken, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "map.HTML"
+    model = ["--model", str(unbroken), "--output", str(path)]
+    plot.main(["3:45 PM", "오후 3:45", *model])
+    assert capsys.readouterr().out == f"{path}\n"
+    assert path.read_text().startswith("<!DOCTYPE html>")
+    line = refused(capsys, monkeypatch, plot, "3:45 PM", *model, "--layer", "1")
+    assert "--layer is of pictures" in line
+
+
 def test_plot_refuses_a_layer_that_is_not_there(unbroken, capsys, monkeypatch):
     arguments = ["3:45 PM", "오후", "--model", unbroken, "--layer", "9"]
     assert "layer 9" in refused(capsys, monkeypatch, plot, *arguments)

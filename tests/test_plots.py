@@ -186,6 +186,26 @@ def test_labels_are_readable_and_do_not_overlap(count, num_maps):
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
+def test_the_bar_of_colours_stays_slender_beside_tall_maps():
+    pieces = [str(i) for i in range(60)]
+    maps_of_60 = dict.fromkeys(["layer 1", "layer 2"], np.eye(60))
+    figure = plots.attention_grid(maps_of_60, pieces, pieces)
+    figure.draw_without_rendering()
+    (bar,) = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]
+    size = bar.get_window_extent()
+    assert size.width / figure.dpi < 0.3
+    assert size.height / figure.dpi > 3
+
+
+def test_arabic_letters_are_joined_from_right_to_left(tmp_path):
+    figure = plots.attention_heatmap(np.eye(4), list("كتبو"), ["كتب", "ك", "ت", "ب"])
+    figure.draw_without_rendering()
+    widths = [x.get_window_extent().width for x in maps(figure)[0].get_yticklabels()]
+    # The forms that join are narrower than those that stand alone.
+    assert widths[0] < 0.8 * sum(widths[1:])
+    plots.save(figure, tmp_path / "map.svg")
+
+
 @pytest.mark.parametrize("shape", [(3, 2), (2, 2)])
 def test_weights_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match=r"2 target and 3 source.*\[target, source\]"):

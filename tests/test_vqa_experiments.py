@@ -207,6 +207,17 @@ def test_plot_draws_a_group_and_mistakes(unbroken, tmp_path, capsys, monkeypatch
     assert "left?" in line
 
 
+def test_pages_show_the_test_questions_and_a_picture_of_ones_own(
+    unbroken, picture, tmp_path, capsys
+):
+    sheet, own = tmp_path / "sheet.html", tmp_path / "own.html"
+    plot.main([f"--model={unbroken}", f"--output={sheet}", "--rows=2"])
+    assert sheet.read_text().count("data:image/png") == 2
+    answer.main([str(picture), QUESTION, f"--model={unbroken}", f"--overlay={own}"])
+    assert "<title>picture.png</title>" in own.read_text()
+    assert capsys.readouterr().out.splitlines()[0] == str(sheet)
+
+
 def test_a_model_that_writes_its_answers_trains_and_answers(
     tmp_path, picture, monkeypatch
 ):

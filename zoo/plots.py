@@ -46,6 +46,7 @@ FONT_FILE = "notojp_matplotlib/fonts/NotoSansCJKjp-Regular.otf"
 # A cell is between these sizes; maps that do not fit a page beside each other wrap.
 CELL_INCHES = (0.2, 0.3)
 PAGE_INCHES = 15.0
+BAR_INCHES = 6.0  # longest bar of colours
 SUFFIXES = (".pdf", ".png", ".svg")
 
 
@@ -171,7 +172,8 @@ def attention_grid(
         axes.set_yticklabels(target_pieces, size=size, **style)
     for axes in grid.flat[len(maps) :]:
         axes.set_axis_off()
-    bar = figure.colorbar(mesh, ax=grid, shrink=0.8, aspect=30, pad=0.02)
+    shrink = min(0.8, BAR_INCHES / figure.get_figheight())
+    bar = figure.colorbar(mesh, ax=grid, shrink=shrink, aspect=30, pad=0.02)
     bar.set_label("attention weight")
     bar.outline.set_edgecolor("0.6")
     figure.suptitle(title, size=size + 4, **style)
@@ -307,9 +309,18 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     check_suffix(path)
     picture = io.BytesIO()
     figure.savefig(picture, format=path.suffix[1:], dpi=150, bbox_inches="tight")
+    write_whole(path, picture.getvalue())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(picture.getvalue())
+        temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -21,7 +21,7 @@ class Arguments:
     model: Path = Path("runs/translate")
     """Folder of a run."""
     output: Path = Path("attention.png")
-    """Picture to write: .png, .svg or .pdf."""
+    """Picture to write: .png, .svg or .pdf; or .html, a page to look around in."""
     layer: int | None = None
     """Show the heads of this decoder layer, from 1; by default a map a layer."""
 
@@ -42,9 +42,20 @@ def plot(arguments: Arguments) -> None:
     """Writes the picture and prints the translation and the picture's name."""
     import zoo
     from experiments.translate.drawing import draw
+    from experiments.translate.viewing import view
+    from zoo.plots import check_suffix
 
+    as_page = arguments.output.suffix.lower() == ".html"
+    if not as_page:
+        check_suffix(arguments.output)
+    elif arguments.layer is not None:
+        raise InputError("--layer is of pictures; a page shows every layer")
     translator = zoo.load(arguments.model)
     target = arguments.target
+    if as_page:
+        best = view(translator, arguments.source, target, arguments.output)
+        print(*[best] * (target is None), arguments.output, sep="\n")
+        return
     if target is None:
         target = translator.translate([arguments.source])[0][0].text
         print(target)

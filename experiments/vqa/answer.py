@@ -22,7 +22,8 @@ class Arguments:
     top: int = 3
     """Answers to print, the likeliest first."""
     overlay: Path | None = None
-    """Picture of where the model looked: .png, .svg or .pdf."""
+    """Picture of where the model looked: .png, .svg or .pdf; or .html, a page to look
+    around in."""
 
 
 def main(arguments: list[str]) -> None:
@@ -40,10 +41,12 @@ def main(arguments: list[str]) -> None:
 def answer(arguments: Arguments) -> None:
     """Prints a line for each answer: its probability in percent, a tab, and it."""
     from experiments.vqa.drawing import draw_answer
+    from experiments.vqa.viewing import view_answer
     from zoo.plots import check_suffix
     from zoo.visual.answerer import VisualAnswerer
 
-    if arguments.overlay is not None:
+    as_page = bool(arguments.overlay) and arguments.overlay.suffix.lower() == ".html"
+    if arguments.overlay is not None and not as_page:
         check_suffix(arguments.overlay)
     answerer = VisualAnswerer.from_run(arguments.model)
     for found in answerer.answer(
@@ -51,7 +54,8 @@ def answer(arguments: Arguments) -> None:
     ):
         print(f"{100 * found.probability:.1f} %\t{found.text}", flush=True)
     if arguments.overlay is not None:
-        draw_answer(answerer, arguments.image, arguments.question, arguments.overlay)
+        draw = view_answer if as_page else draw_answer
+        draw(answerer, arguments.image, arguments.question, arguments.overlay)
         print(arguments.overlay)
 
 

@@ -82,7 +82,7 @@ def draw_answer(
     """Draws a user's own picture with the answer and where the model looked."""
     best = answerer.answer(image, question)[0]
     seen = Seen(
-        picture=_widened(for_drawing(image), answerer),
+        picture=widened(for_drawing(image), answerer),
         question=question,
         predicted=best.text,
         probability=best.probability,
@@ -92,7 +92,7 @@ def draw_answer(
     save(overlay(seen), path)
 
 
-def _widened(picture: np.ndarray, answerer: VisualAnswerer) -> np.ndarray:
+def widened(picture: np.ndarray, answerer: VisualAnswerer) -> np.ndarray:
     """Returns a picture with the borders that the model gave to what it saw.
 
     They complete the cells of the grid where the sides of an image are no multiples.

@@ -25,7 +25,7 @@ class Arguments:
     rows: int = 8
     """Questions to draw."""
     output: Path = Path("attention.png")
-    """Picture to write: .png, .svg or .pdf."""
+    """Picture to write: .png, .svg or .pdf; or .html, a page to look around in."""
 
     def __post_init__(self):
         require_positive(self, "rows")
@@ -50,13 +50,16 @@ def plot(arguments: Arguments) -> None:
     from experiments.vqa.config import data_from_json
     from experiments.vqa.drawing import choose, draw_sheet
     from experiments.vqa.scoring import scores_of
+    from experiments.vqa.viewing import view_sheet
     from zoo.data.vqa.examples import select
     from zoo.errors import unknown
     from zoo.plots import check_suffix
     from zoo.runs import read_config
     from zoo.visual.answerer import VisualAnswerer
 
-    check_suffix(arguments.output)
+    as_page = arguments.output.suffix.lower() == ".html"
+    if not as_page:
+        check_suffix(arguments.output)
     config = read_config(arguments.model)
     data = data_from_json(config["data"])
     questions = data.read(arguments.split, config["seed"])
@@ -77,7 +80,8 @@ def plot(arguments: Arguments) -> None:
         questions = select(questions, scores < 0.5)
         scores = scores[scores < 0.5]
     chosen = choose(questions, scores, arguments.rows)
-    draw_sheet(answerer, questions, chosen, arguments.output)
+    draw = view_sheet if as_page else draw_sheet
+    draw(answerer, questions, chosen, arguments.output)
     print(arguments.output)
 
 

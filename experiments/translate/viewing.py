@@ -1,0 +1,69 @@
+"""The page on which a reader sees where a translator looked."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from zoo.decoding.watching import Watched
+from zoo.errors import InputError
+from zoo.translation.translator import Hypothesis, Translator
+from zoo.viewer.page import save
+from zoo.viewer.sentences import Sentence, Step, sentences_page
+
+BEAM_SIZE = 4
+
+
+def view(translator: Translator, source: str, target: str | None, path: Path) -> str:
+    """Writes the page of a source; returns the best of what was written from it.
+
+    Args:
+        target: the one sentence to show; None shows all that a beam finds, and how.
+
+    Raises:
+        InputError: the model has no attention, or a sentence is empty or too long.
+    """
+    steps: list[Step] = []
+    found = [Hypothesis(target or "", 0.0)]
+    if target is None:
+        found, steps = watched_search(translator, source)
+    looked = [translator.attention(source, x.text) for x in found if x.text]
+    if not looked or not looked[0].weights:
+        raise InputError(
+            f"{type(translator.model).__name__} has no attention to show; choose a "
+            "model with attention"
+            if looked
+            else "nothing was written, so that there is nothing to show"
+        )
+    sentences = [
+        Sentence(x.text, maps.target_pieces, maps.weights, x.score if steps else None)
+        for x, maps in zip([x for x in found if x.text], looked, strict=True)
+    ]
+    save(sentences_page(source, looked[0].source_pieces, sentences, steps=steps), path)
+    return found[0].text
+
+
+def watched_search(
+    translator: Translator, source: str, beam_size: int = BEAM_SIZE
+) -> tuple[list[Hypothesis], list[Step]]:
+    """Returns the translations of a beam, and what it held after each step."""
+    tokenizer = translator.tokenizer
+    heard: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def listen(position, tokens, log_probs):
+        heard[int(position)] = np.asarray(tokens[0]), np.asarray(log_probs[0])
+
+    watched = Translator(
+        Watched(translator.model, tokenizer.vocab_size, listen),
+        translator.params,
+        tokenizer,
+        translator.max_length,
+    )
+    (found,) = watched.translate([source], beam_size=beam_size, num_best=beam_size)
+    jax.effects_barrier()
+    steps = [
+        Step(tokenizer.decode(tokens.tolist()), log_probs.tolist())
+        for position, (tokens, log_probs) in sorted(heard.items())
+        if position > 0
+    ]
+    return found, steps

@@ -1,0 +1,131 @@
+"""What the commands put into a page is what the models do."""
+
+import base64
+import json
+import re
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+import zoo
+from experiments.translate.viewing import view
+from experiments.vqa.viewing import ANSWER, looks_of, maps_of
+from tests import test_visual_zoo as visual_models
+from zoo.data.tokenizer import Tokenizer
+from zoo.data.vqa.words import encode_questions, train_words
+from zoo.errors import InputError
+from zoo.models.contract import initialize
+from zoo.translation.attention_maps import AttentionMaps
+from zoo.translation.translator import Translator
+
+SIZES = {"model_dim": 16, "mlp_dim": 16, "num_heads": 2, "num_layers": 2}
+
+
+@pytest.fixture(scope="module")
+def translator():
+    texts = [f"word{number} other{number}" for number in range(60)]
+    tokenizer = Tokenizer.train(texts, 330)
+    vocab_size = tokenizer.vocab_size
+    model = zoo.create_model("transformer-tiny", vocab_size=vocab_size, **SIZES)
+    params = initialize(model, jax.random.key(0))
+    params = jax.tree.map(lambda leaf: 3 * leaf, params)
+    return Translator(model, params, tokenizer, max_length=20)
+
+
+def data_of(path):
+    (block,) = re.findall(r'id="data">(.*?)</script>', path.read_text())
+    return json.loads(block)
+
+
+def weights_of(layer, shape):
+    whole = np.frombuffer(base64.b64decode(layer["weights"]), "<u2")
+    return whole.reshape(layer["heads"], *shape) / 65535
+
+
+def test_a_page_holds_every_sentence_of_the_beam_and_its_weights(translator, tmp_path):
+    path = tmp_path / "map.html"
+    best = view(translator, "word1 other2", None, path)
+    data = data_of(path)
+    assert best == data["sentences"][0]["text"]
+    assert len(data["sentences"]) == 4
+    scores = [x["score"] for x in data["sentences"]]
+    assert scores == sorted(scores, reverse=True)
+    steps = data["steps"]
+    assert all(len(x["texts"]) == len(x["log_probs"]) == 4 for x in steps)
+    assert any(text and best.startswith(text) for text in steps[0]["texts"])
+    likeliest = [max(x["log_probs"]) for x in steps]
+    assert likeliest == sorted(likeliest, reverse=True), "longer is never likelier"
+    for sentence in data["sentences"]:
+        looked = translator.attention("word1 other2", sentence["text"])
+        assert sentence["pieces"] == looked.target_pieces
+        assert sentence["inputs"] == ["<s>", *looked.target_pieces[:-1]]
+        layers = {(x["kind"], x["layer"]): x for x in sentence["layers"]}
+        for number in (1, 2):
+            for kind, name in [("between", "cross"), ("decoder", "self")]:
+                expected = looked.weights[f"decoder_{number - 1}/{name}_attention"]
+                shown = weights_of(layers[kind, number], expected.shape[1:])
+                np.testing.assert_allclose(shown, expected, atol=1e-5)
+    for layer, number in zip(data["source"]["layers"], (0, 1), strict=True):
+        expected = looked.weights[f"encoder_{number}/self_attention"]
+        shown = weights_of(layer, expected.shape[1:])
+        np.testing.assert_allclose(shown, expected, atol=1e-5)
+
+
+def test_a_given_sentence_stands_alone(translator, tmp_path):
+    view(translator, "word1", "other1", tmp_path / "map.html")
+    data = data_of(tmp_path / "map.html")
+    assert [(x["text"], x["score"]) for x in data["sentences"]] == [("other1", None)]
+    assert not data["steps"]
+
+
+def test_a_model_without_attention_has_no_page(translator, tmp_path, monkeypatch):
+    nothing = AttentionMaps({}, ["word1"], ["other1"])
+    monkeypatch.setattr(translator, "attention", lambda *_: nothing, raising=False)
+    with pytest.raises(InputError, match="no attention to show; choose a model with"):
+        view(translator, "word1", "other1", tmp_path / "map.html")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "of_answer", "of_words", "by_cells"),
+    [
+        ("stacked-attention", 2, 0, 0),
+        ("mcan", 1, 0, 5),
+        ("single-stream", 5, 5, 0),
+        ("answer-decoder", 5, 5, 0),
+    ],
+)
+def test_looks_are_those_of_the_answer_and_those_of_words(
+    name, of_answer, of_words, by_cells
+):
+    # One layer of four heads: their mean, and each.
+    model, params = visual_models.make(name)
+    words = train_words(["is it red"])
+    answerer = SimpleNamespace(
+        model=model, params=params, tokenizer=words, max_words=4, grid=(1, 5)
+    )
+    image = visual_models.batch()[0][-1]
+    looks = looks_of(answerer, image, "is it red")
+    assert looks[0].looking[0] == ANSWER
+    assert sum(look.looking[0] == ANSWER for look in looks) == of_answer
+    told = ["is", "it", "red"]
+    free = [look for look in looks if look.looking[-3:] == told and not look.by_cells]
+    assert len(free) == of_words
+    guided = [look for look in looks if look.by_cells]
+    assert len(guided) == by_cells
+    for look in guided:
+        assert look.looking == told
+        # What a cell gives to the words is all that it has.
+        np.testing.assert_allclose(look.weights.sum(axis=0), 1, atol=1e-5)
+
+    ids = encode_questions(words, ["is it red"], 4)
+    maps = maps_of(model)(params, image[None], ids[None])
+    expected = model.looks({path: x[None] for path, x in maps.items()}, 5)
+    whole = [
+        look for look in looks if look.looking[0] == ANSWER and "head" not in look.name
+    ]
+    for look, distribution in zip(whole, expected.values(), strict=True):
+        first = look.weights[0] / look.weights[0].sum()
+        np.testing.assert_allclose(first, distribution[0], atol=1e-5)
