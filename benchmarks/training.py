@@ -66,8 +66,8 @@ class Ours:
         import jax
         from flax.traverse_util import flatten_dict
 
-        from experiments.translate.validation import batch_loss
         from zoo.catalogue import create_model
+        from zoo.losses import sequence_loss
         from zoo.models.contract import initialize
         from zoo.training.config import OptimizerConfig
         from zoo.training.devices import make_driver
@@ -86,7 +86,7 @@ class Ours:
         self.batch = batch_of(row)
 
         def loss(params, batch, key):
-            return batch_loss(self.model, params, batch, key, smoothing=SMOOTHING)
+            return sequence_loss(self.model, params, batch, key, smoothing=SMOOTHING)
 
         self.loss = loss
         config = OptimizerConfig(
