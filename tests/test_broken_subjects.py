@@ -4,7 +4,9 @@ import jax.numpy as jnp
 import pytest
 
 import zoo.decoding.ensemble
+import zoo.laws
 import zoo.layers.attention
+import zoo.layers.blocks
 import zoo.models.transformer
 from tests import test_zoo as models
 from tests.decoding import test_ensemble as ensembles
@@ -15,16 +17,59 @@ from tests.layers import test_positions as positions
 fails = pytest.raises(AssertionError)
 
 
-def test_the_future_matters_where_nothing_hides_it(monkeypatch):
-    monkeypatch.setattr(
-        zoo.models.transformer,
-        "causal_mask",
-        lambda length: jnp.ones((1, 1, length, length), bool),
-    )
-    models.jitted.cache_clear()
+@pytest.mark.parametrize(
+    ("law", "subject", "broken"),
+    [
+        ("the future", "causal_mask", lambda n: jnp.ones((1, 1, n, n), bool)),
+        ("padding", "padding_mask", lambda valid: jnp.ones_like(valid)[:, None, None]),
+    ],
+)
+def test_a_transformer_without_a_mask_breaks_a_law(law, subject, broken, monkeypatch):
+    monkeypatch.setattr(zoo.models.transformer, subject, broken)
+    zoo.laws._compiled.cache_clear()
+    (law,) = (name for name in zoo.laws.LAWS if name.startswith(law))
     with fails:
-        models.test_the_future_cannot_matter("transformer-sinusoidal")
-    models.jitted.cache_clear()
+        models.test_every_model_keeps_every_law("transformer-sinusoidal", law)
+    zoo.laws._compiled.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("law", "method", "broken"),
+    [
+        ("reordering", "reorder", lambda self, carry, parents: carry),
+        (
+            "other sentences",
+            "logits",
+            lambda self, features: features - features.mean(0),
+        ),
+    ],
+)
+def test_a_model_that_mixes_hypotheses_or_sentences_breaks_a_law(
+    law, method, broken, monkeypatch
+):
+    monkeypatch.setattr(zoo.models.transformer.Transformer, method, broken)
+    zoo.laws._compiled.cache_clear()
+    (law,) = (name for name in zoo.laws.LAWS if name.startswith(law))
+    with fails:
+        models.test_every_model_keeps_every_law("transformer-sinusoidal", law)
+    zoo.laws._compiled.cache_clear()
+
+
+def test_a_cache_that_is_written_one_place_too_late_breaks_a_law(monkeypatch):
+    step = zoo.layers.blocks.DecoderBlock.step
+    monkeypatch.setattr(
+        zoo.layers.blocks.DecoderBlock,
+        "step",
+        lambda self, inputs, cache, position, *rest: step(
+            self, inputs, cache, position + 1, *rest
+        ),
+    )
+    zoo.laws._compiled.cache_clear()
+    with fails:
+        models.test_every_model_keeps_every_law(
+            "transformer-sinusoidal", "step by step is teacher forcing"
+        )
+    zoo.laws._compiled.cache_clear()
 
 
 def test_rotations_by_the_square_of_a_position_know_more_than_the_distance(monkeypatch):

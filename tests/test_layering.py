@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "zoo.models.visual_configs": (),
     "zoo.losses": (),
     "zoo.decoding": ("zoo.decoding",),
+    "zoo.laws": ("zoo.models.contract",),
     "zoo.metrics": ("zoo.data.answers",),
     "zoo.vqa_metrics": ("zoo.data.answers",),
     "zoo.grounding": (),
@@ -61,7 +62,8 @@ MAY_IMPORT = {
     "experiments.translate": ("zoo", "experiments.command", "experiments.translate"),
     "experiments.vqa": ("zoo", "experiments.command", "experiments.vqa"),
     "experiments.demo": ("zoo", "experiments"),
-    "benchmarks": ("zoo", "benchmarks"),
+    "benchmarks": ("zoo", "benchmarks", "experiments.command"),
+    "notebooks": ("zoo", "experiments"),
     "tests": ("zoo", "experiments", "tests"),
 }
 # These rows cover nothing below them, so that a new part of the zoo asks for its own.

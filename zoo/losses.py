@@ -5,11 +5,11 @@ over devices, whose shards hold unequal numbers of tokens.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 
 class TokenLoss(NamedTuple):
@@ -141,6 +141,38 @@ def _tied_cross_entropy_backward(smoothing, gradients, cotangents):
 
 
 tied_cross_entropy.defvjp(_tied_cross_entropy_forward, _tied_cross_entropy_backward)
+
+
+def sequence_loss(
+    model: Any,
+    params: Any,
+    batch: dict[str, Int[Array, "B _"]],
+    key: PRNGKeyArray | None,
+    *,
+    smoothing: float = 0.0,
+) -> TokenLoss:
+    """Returns the loss of a translator under teacher forcing.
+
+    Args:
+        model: under the contract of `zoo.models.contract`.
+        batch: "source", "inputs" and "labels", as the contract has them.
+        key: of the dropout; None is without.
+        smoothing: ε of the labels, a probability.
+    """
+    features = model.apply(
+        {"params": params},
+        batch["source"],
+        batch["inputs"],
+        deterministic=key is None,
+        rngs=None if key is None else {"dropout": key},
+        method="features",
+    )
+    table = model.apply({"params": params}, method="output_table")
+    labels = batch["labels"]
+    return tied_cross_entropy(
+        features, table, labels, labels != model.pad_id, smoothing
+    )
+
 
 TOKENS_PER_PART = 512
 

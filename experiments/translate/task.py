@@ -8,9 +8,10 @@ import jax
 
 from experiments.translate.config import Config
 from experiments.translate.corpus import Corpora
-from experiments.translate.validation import Validation, batch_loss
+from experiments.translate.validation import Validation
 from zoo.catalogue import build
 from zoo.data.batching import BatchPlan, lengths_with_end, training_batches
+from zoo.losses import sequence_loss
 from zoo.models.contract import initialize
 from zoo.training.run import Task
 
@@ -26,7 +27,7 @@ def task(config: Config, corpora: Corpora) -> Task:
     return Task(
         unit="token",
         init=partial(initialize, model),
-        loss=partial(batch_loss, model, smoothing=config.training.label_smoothing),
+        loss=partial(sequence_loss, model, smoothing=config.training.label_smoothing),
         batches=lambda step: training_batches(
             plan, *corpora.train_ids, first_step=step
         ),

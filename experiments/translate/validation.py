@@ -1,7 +1,6 @@
 """What a model in training is worth: its loss, and how well it translates a little."""
 
 from functools import partial
-from typing import Any
 
 import jax
 
@@ -10,36 +9,12 @@ from experiments.translate.corpus import Corpora
 from experiments.translate.scoring import score, translate_all
 from zoo.data.batching import evaluation_batches
 from zoo.data.text import ParallelText
-from zoo.losses import TokenLoss, tied_cross_entropy
+from zoo.losses import sequence_loss
 from zoo.models.contract import Seq2Seq
-from zoo.training.step import Batch, TrainState
+from zoo.training.step import TrainState
 from zoo.translation.translator import Translator
 
 WATCHED = 200  # validation sentences that are translated at each evaluation
-
-
-def batch_loss(
-    model: Seq2Seq,
-    params: Any,
-    batch: Batch,
-    key: jax.Array | None,
-    *,
-    smoothing: float,
-) -> TokenLoss:
-    """Returns the loss of a batch; without a key, without dropout."""
-    features = model.apply(
-        {"params": params},
-        batch["source"],
-        batch["inputs"],
-        deterministic=key is None,
-        rngs=None if key is None else {"dropout": key},
-        method="features",
-    )
-    table = model.apply({"params": params}, method="output_table")
-    labels = batch["labels"]
-    return tied_cross_entropy(
-        features, table, labels, labels != model.pad_id, smoothing
-    )
 
 
 class Validation:
@@ -55,7 +30,7 @@ class Validation:
             tokens_per_batch=config.training.tokens_per_batch,
             num_buckets=1,
         )
-        self._loss = jax.jit(partial(batch_loss, model, key=None, smoothing=0.0))
+        self._loss = jax.jit(partial(sequence_loss, model, key=None))
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         """Returns the loss in nats a token, and scores from 0 to 100."""

@@ -1,0 +1,237 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Fork a module
+#
+# You have an idea for another attention. This notebook takes one, *linear attention*
+# (Katharopoulos et al. 2020), from its equation to a trained model beside the original,
+# without an edit in `zoo/`. Along the way it makes the mistake that most of us make, and
+# shows who notices.
+
+# %%
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+
+from zoo.layers.attention import MultiHeadAttention, weighted_sum
+from zoo.layers.blocks import DecoderBlock, EncoderBlock
+from zoo.layers.feedforward import FeedForward
+from zoo.layers.positions import SinusoidalPositions
+from zoo.laws import violations
+from zoo.models.contract import attention_maps, initialize
+from zoo.models.transformer import Transformer
+from zoo.plots import attention_grid
+
+# %% [markdown]
+# ## The idea
+#
+# Softmax attention weighs value $j$ for query $i$ by $\exp(q_i \cdot k_j)$, divided by the
+# sum over $j$. Linear attention replaces the exponential by a product of features,
+#
+# $$\alpha_{ij} = \frac{\phi(q_i) \cdot \phi(k_j)}{\sum_{j'} \phi(q_i) \cdot \phi(k_{j'})},
+# \qquad \phi(x) = \text{elu}(x) + 1,$$
+#
+# so that sums over $j$ can be kept up as one goes along. Whether it *learns* as well is
+# what we want to know first, and for that the weights may be written out.
+#
+# `MultiHeadAttention` projects queries, keys and values, and `attend` does the rest: that
+# is the method to replace. It gets keys and values that are projected already (in decoding
+# they come from a cache) and a mask, True where a query may look.
+
+
+# %%
+class Careless(MultiHeadAttention):
+    """Linear attention, as one writes it first."""
+
+    def attend(self, queries, key, value, mask=None, bias=None, **unused):
+        query = nn.elu(self.query(queries)) + 1.0
+        products = jnp.einsum("BQHE,BKHE->BHQK", query, nn.elu(key) + 1.0)
+        weights = products / products.sum(axis=-1, keepdims=True)
+        return self.out(weighted_sum(weights, value))
+
+
+# %% [markdown]
+# ## The model
+#
+# A Transformer is made of parts that are passed in. This is `build` of
+# `zoo/models/transformer.py`, shortened, with the attention as its argument:
+
+# %%
+WIDTH, HEADS, LAYERS, VOCAB = 48, 2, 2, 13
+
+
+def build(attention):
+    """Returns a small Transformer with an attention of one's own."""
+    parts = {
+        "attention": partial(attention, WIDTH, HEADS),
+        "feed_forward": partial(FeedForward, WIDTH, 2 * WIDTH),
+        "norm": partial(nn.LayerNorm, epsilon=1e-5),
+    }
+    return Transformer(
+        encoder_block=partial(EncoderBlock, **parts),
+        decoder_block=partial(DecoderBlock, **parts),
+        encoder_positions=SinusoidalPositions,
+        decoder_positions=SinusoidalPositions,
+        vocab_size=VOCAB,
+        model_dim=WIDTH,
+        num_heads=HEADS,
+        num_layers=LAYERS,
+        dropout_rate=0.0,
+    )
+
+
+# %% [markdown]
+# ## The laws
+#
+# It has the right shapes, and it would train; its loss would even be *lower* than it
+# should be. Before we believe a loss, we ask whether the model keeps the laws of a
+# translator. Each number is by how much a law is broken.
+
+# %%
+source = jnp.array([[3, 4, 5, 6, 7, 2], [8, 9, 10, 11, 12, 2], [5, 6, 2, 0, 0, 0]])
+inputs = jnp.array([[1, 7, 6, 5, 4], [1, 12, 11, 10, 9], [1, 6, 5, 3, 8]])
+
+
+def examine(attention):
+    """Prints by how much a fresh model breaks each law."""
+    model = build(attention)
+    params = initialize(model, jax.random.key(0))
+    for law, violation in violations(model, params, source, inputs).items():
+        verdict = "kept" if violation < 1e-4 else "BROKEN"
+        print(f"{verdict:>6}  {violation:.0e}  {law}")
+
+
+examine(Careless)
+
+# %% [markdown]
+# The mask was forgotten. So padding is looked at, each word is trained with a view of the
+# words after it, and a cache that is not yet full is read to its end. Softmax attention
+# hides a key by a score of minus infinity; here its product must be zero:
+
+
+# %%
+class LinearAttention(MultiHeadAttention):
+    """Attention by products of features (Katharopoulos et al. 2020, equation 7)."""
+
+    def attend(self, queries, key, value, mask=None, bias=None, **unused):
+        query = nn.elu(self.query(queries)) + 1.0
+        products = jnp.einsum("BQHE,BKHE->BHQK", query, nn.elu(key) + 1.0)
+        products = products if mask is None else jnp.where(mask, products, 0.0)
+        weights = products / jnp.maximum(products.sum(axis=-1, keepdims=True), 1e-6)
+        self.sow("intermediates", "weights", weights)
+        return self.out(weighted_sum(weights, value))
+
+
+examine(LinearAttention)
+
+# %% [markdown]
+# The line with `sow` hands the weights to whoever asks for attention maps; without it the
+# model works, and nobody can look.
+#
+# ## Train it beside the original
+#
+# Digits to be written backwards, as in notebook 1: the target of a position is at another
+# place in every sentence, so that attention has something to find.
+
+# %%
+from zoo.decoding import greedy_search
+from zoo.losses import sequence_loss
+from zoo.training.config import OptimizerConfig
+from zoo.training.optimizers import make_optimizer
+from zoo.training.step import init_state, make_train_step
+
+LONGEST, STEPS = 8, 600
+
+
+def reversal(generator, count):
+    """Returns a batch of digits and the same digits backwards."""
+    batch = {
+        name: np.zeros((count, LONGEST + 1), np.int32)
+        for name in ("source", "inputs", "labels")
+    }
+    for row, length in enumerate(generator.integers(1, LONGEST + 1, count)):
+        digits = generator.integers(3, VOCAB, length)
+        batch["source"][row, : length + 1] = [*digits, 2]
+        batch["inputs"][row, : length + 1] = [1, *digits[::-1]]
+        batch["labels"][row, : length + 1] = [*digits[::-1], 2]
+    return batch
+
+
+def train(model):
+    """Returns trained parameters, and the loss every 20 updates in nats a digit."""
+
+    def loss(params, batch, key):
+        return sequence_loss(model, params, batch, key)
+
+    settings = OptimizerConfig(learning_rate=2e-3, warmup_steps=50)
+    optimizer = make_optimizer(settings, STEPS)
+    step = jax.jit(make_train_step(loss, optimizer, jax.random.key(1)))
+    state = init_state(initialize(model, jax.random.key(0)), optimizer)
+    losses = []
+    for number in range(STEPS):
+        batch = reversal(np.random.default_rng(number), 64)
+        state, metrics = step(state, batch)
+        if number % 20 == 0:
+            losses.append(float(metrics["loss"]))
+    return state.params, losses
+
+
+test = reversal(np.random.default_rng(10_000), 500)
+trained = {}
+figure, axes = plt.subplots(figsize=(6, 3))
+for attention in (MultiHeadAttention, LinearAttention):
+    model = build(attention)
+    params, losses = train(model)
+    search = jax.jit(partial(greedy_search, model, max_length=LONGEST + 1))
+    tokens, _ = search(params, test["source"])
+    right = (np.asarray(tokens)[:, 0] == test["labels"]).all(axis=1).mean()
+    axes.plot(range(0, STEPS, 20), losses, label=attention.__name__)
+    print(f"{attention.__name__}: {right:.1%} right, last loss {losses[-1]:.3f}")
+    trained[attention.__name__] = model, params
+axes.set(xlabel="updates", ylabel="nats a digit")
+axes.legend()
+
+# %% [markdown]
+# And where does each look? The cross-attention of the last layer, first head:
+
+# %%
+length = int((test["source"][0] > 0).sum())
+maps = {}
+for name, (model, params) in trained.items():
+    sentence = test["source"][:1, :length], test["inputs"][:1, :length]
+    found = attention_maps(model, params, *sentence)
+    maps[name] = found[f"decoder_{LAYERS - 1}/cross_attention"][0, 0]
+
+
+def words(tokens):
+    """Returns what is written on the axes of a map."""
+    return [str(token - 3) if token > 2 else "end" for token in tokens]
+
+
+attention_grid(
+    maps, words(test["source"][0, :length]), words(test["labels"][0, :length])
+)
+
+# %% [markdown]
+# A product of positive features cannot be as sharp as an exponential: that is what linear
+# attention pays for its speed.
+#
+# ## Take it further
+#
+# * Real text: `experiments/translate/config.py` has the presets. Put your module and a
+#   `build` of your own into a file beside your experiment, and give its config to
+#   `zoo.training.run.train_to_end` as `experiments/translate/train.py` does.
+# * The same laws run in `tests/test_zoo.py` for every model of the zoo: add yours to its
+#   table `TINY`.
+# * A layer alone can be tested against a slow reference: see `tests/layers/`.
