@@ -24,11 +24,11 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
+from zoo.laws import violations
 from zoo.layers.attention import MultiHeadAttention, weighted_sum
 from zoo.layers.blocks import DecoderBlock, EncoderBlock
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.positions import SinusoidalPositions
-from zoo.laws import violations
 from zoo.models.contract import attention_maps, initialize
 from zoo.models.transformer import Transformer
 from zoo.plots import attention_grid
