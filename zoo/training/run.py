@@ -115,10 +115,9 @@ def train_to_end(
     )
     with Checkpoints(workdir / "checkpoints", keep_last) as checkpoints:
         note = {"seconds": 0.0, "ended": False}
-        if steps := checkpoints.steps():
-            state = checkpoints.restore(steps[-1], state)
-            note = checkpoints.note(steps[-1])
-            console.print(f"goes on from step {steps[-1]}")
+        if newest := checkpoints.restore_newest(state):
+            step, state, note = newest
+            console.print(f"goes on from step {step}")
 
         def clock():
             return note["seconds"] + time.monotonic() - started
