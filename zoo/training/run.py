@@ -116,7 +116,9 @@ def train_to_end(
         f"batches of {task.shapes}"
     )
     driver = make_driver(
-        training.driver, _step(task, training, transformation, dropout_key)
+        training.driver,
+        _step(task, training, transformation, dropout_key),
+        model_devices=training.model_devices,
     )
     with Checkpoints(workdir / "checkpoints", keep_last) as checkpoints:
         note: dict[str, Any] = {"seconds": 0.0, "ended": False, "left_out": []}
