@@ -36,11 +36,13 @@ def train(config: Config) -> dict[str, Any]:
     from experiments.translate.result import conclude
     from experiments.translate.task import task
     from zoo.training.alone import alone
+    from zoo.training.hosts import require_one_task
     from zoo.training.records import environment, open_run
     from zoo.training.run import finished, train_to_end
 
     console = Console()
     started = time.monotonic()
+    require_one_task()
     if result := finished(config.workdir, config.to_json(), console):
         return result
     corpora = prepare(config)
