@@ -10,6 +10,7 @@ end with the parameters of a run that nobody killed, bit for bit.
 
 import argparse
 import hashlib
+import os
 import random
 import subprocess
 import sys
@@ -55,6 +56,13 @@ TASKS = {
         "--model.attention-dim=8",
         "--training.images-per-batch=8",
     ],
+}
+
+
+# Tiny models are compiled for longer than they train.
+_COMPILED_ONCE = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 
 
@@ -111,10 +119,16 @@ def storm(task: str, workdir: Path, kills: int, num_steps: int, seed: int) -> Co
     """Trains to the end, killed so many times, or as often as the run is long."""
     rng, count = random.Random(seed), Count()
     arguments = command(task, workdir, num_steps, seed)
+    environment = _COMPILED_ONCE | {
+        "JAX_COMPILATION_CACHE_DIR": f"{workdir.parent}/jax"
+    }
     while True:
         before = max(finished_steps(workdir), default=0)
         with subprocess.Popen(
-            arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            arguments,
+            env=environment | os.environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         ) as run:
             while count.kills < kills and run.poll() is None:
                 if max(finished_steps(workdir), default=0) > before:

@@ -6,6 +6,7 @@ import optax
 import pytest
 
 import zoo
+from zoo.checkpoints import Checkpoints
 from zoo.errors import InputError
 from zoo.losses import TokenLoss, tied_cross_entropy
 from zoo.models.contract import initialize
@@ -208,3 +209,17 @@ def test_a_model_without_heads_is_not_cut_by_heads():
     driver = make_driver("jit", make_step(products, 1), model_devices=2)
     with pytest.raises(InputError, match="no array of this model can be cut"):
         driver.place(init_state(PRODUCTS, OPTIMIZER))
+
+
+def test_a_state_in_shards_is_saved_whole_and_goes_on_under_any_driver(parts, tmp_path):
+    begun = init_state(parts[1], OPTIMIZER)
+    sharded = make_driver("sharded", make_step(parts[0], 1))
+    with Checkpoints(tmp_path) as checkpoints:
+        saved = sharded.gather(sharded.place(begun))
+        checkpoints.save(1, saved, loss=1.0, note={})
+        restored = checkpoints.restore(1, begun)
+    for name, options in (("jit", {"model_devices": 2}), ("pmap", {}), ("sharded", {})):
+        driver = make_driver(name, make_step(parts[0], 1), jax.devices()[:4], **options)
+        found = driver.gather(driver.place(restored))
+        for ours, theirs in zip(*map(jax.tree.leaves, (found, begun)), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
