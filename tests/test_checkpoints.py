@@ -491,3 +491,16 @@ def test_a_bomb_is_refused_before_anything_is_allocated(checkpoints):
         checkpoints.restore(30, damage.tree_of(0))
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
+
+
+def test_a_link_in_the_place_of_a_step_stops_no_save(checkpoints, tmp_path):
+    outside = tmp_path / "outside"
+    for step in (1, 2):
+        save(checkpoints, step)
+    (checkpoints._directory / "2").rename(outside)
+    (checkpoints._directory / "2").symlink_to(outside)
+    (checkpoints._directory / "3").write_text("no step, and nobody asked for it")
+    save(checkpoints, 2)
+    assert checkpoints.steps() == [1, 2]
+    assert checkpoints.best_step() == 1
+    assert (outside / "record.json").exists()  # what a link leads to is not ours

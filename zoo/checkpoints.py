@@ -134,7 +134,7 @@ class Checkpoints:
         if jax.process_index() == 0:  # before Orbax lets any host write
             self._directory.mkdir(parents=True, exist_ok=True)
             for leftover in self._directory.glob(PARTIAL + "*"):
-                shutil.rmtree(leftover)
+                _remove(leftover)
         tree = jax.tree.map(
             lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), tree
         )
@@ -160,8 +160,8 @@ class Checkpoints:
         """Returns the finished steps, ascending."""
         if not self._directory.is_dir():
             return []
-        names = (path.name for path in self._directory.iterdir())
-        return sorted(int(name) for name in names if name.isdecimal())
+        folders = (path for path in self._directory.iterdir() if path.is_dir())
+        return sorted(int(path.name) for path in folders if path.name.isdecimal())
 
     def best_step(self) -> int | None:
         """Returns the sound step with the lowest loss, the earliest of equals.
@@ -312,7 +312,7 @@ class Checkpoints:
     def _delete(self, step: int) -> None:
         leftover = self._directory / f"{PARTIAL}deleted-{step}"
         (self._directory / str(step)).rename(leftover)
-        shutil.rmtree(leftover)
+        _remove(leftover)
 
     def _is_sound(self, step: int) -> bool:
         """Returns whether a step is as it was written; the first time, says if not."""
@@ -342,6 +342,14 @@ class Checkpoints:
             return read_record(self._directory / str(step))
         except DamagedCheckpoint:
             return {"loss": math.nan}  # whoever restores the step will be told
+
+
+def _remove(path: Path) -> None:
+    """Deletes a folder with all that is in it, or a link in its place."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
 
 
 def _write_through(path: Path, text: str) -> None:

@@ -166,14 +166,14 @@ class Killed(BaseException):
     """Ends a run as nothing in it expects."""
 
 
-def go(workdir, bad, *, last_batch=None):
+def go(workdir, bad, *, last_batch=None, driver="jit"):
     """Trains; returns the steps whose batches were made, and what was said."""
     seen, console = [], Console(record=True, width=200)
     workdir.mkdir(exist_ok=True)
     train_to_end(
         workdir,
         task(bad, seen, last_batch),
-        TrainingConfig(num_steps=STEPS, evaluation_interval=10, driver="jit"),
+        TrainingConfig(num_steps=STEPS, evaluation_interval=10, driver=driver),
         OptimizerConfig(warmup_steps=1),
         seed=0,
         started=0.0,
@@ -198,9 +198,10 @@ def test_single_faults_are_counted_and_logged(tmp_path):
     assert last_checkpoint(tmp_path / "run")[1]["left_out"] == []
 
 
-def test_after_a_row_the_run_goes_back_and_leaves_the_batches_out(tmp_path):
+@pytest.mark.parametrize("name", ["jit", "pmap"])
+def test_after_a_row_the_run_goes_back_and_leaves_the_batches_out(tmp_path, name):
     bad = dict.fromkeys(range(33, 38), math.nan)
-    seen, said = go(tmp_path / "run", bad)
+    seen, said = go(tmp_path / "run", bad, driver=name)
     # Noticed at step 40, where metrics are read; nothing was saved there before.
     assert seen == [*range(40), *range(30, STEPS)]
     assert "the updates from step 33 to 38 were skipped; goes back to step 30" in said
