@@ -3,6 +3,7 @@
 Nothing here loads jax, so that `--help` answers at once.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -14,13 +15,22 @@ from zoo.errors import InputError, unknown
 
 Config = TypeVar("Config")
 
+MAX_LINE = 1_000
+# A disk that is full, a quota that is used up, a folder that is read-only.
+STORAGE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+)
+
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Runs a command; exits with 2 and one line if the user can mend what is wrong."""
     try:
         main(sys.argv[1:])
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # One line, whatever the name of a file or the text of a library has in it.
+        line = " ".join(str(error).split())
+        print(f"error: {line[:MAX_LINE]}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -29,6 +39,11 @@ def run(main: Callable[[list[str]], None]) -> None:
         # Whoever read the output has gone; nothing more may be written to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in STORAGE:
+            raise
+        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
 
 
 def choose(

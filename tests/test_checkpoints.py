@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +15,9 @@ import numpy as np
 import optax
 import pytest
 
-from zoo.checkpoints import (
-    Checkpoints,
-    DamagedCheckpoint,
-    average_params,
-    restore_params,
-)
+from benchmarks.faults import damage
+from zoo.checkpoint_files import DamagedCheckpoint
+from zoo.checkpoints import Checkpoints, average_params, restore_params
 from zoo.errors import InputError
 
 
@@ -411,3 +410,97 @@ def test_the_last_steps_have_no_gap(checkpoints):
     assert checkpoints.last_steps(2) == checkpoints.last_steps(3) == [3, 4]
     with pytest.raises(ValueError, match="count is 0"):
         checkpoints.last_steps(0)
+
+
+def lines(caplog):
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_the_newest_sound_step_is_what_a_run_goes_on_from(checkpoints, caplog):
+    assert checkpoints.restore_newest({"params": jnp.zeros(2)}) is None
+    for step in (1, 2, 3):
+        tree = {"params": jnp.full(2, 1.0 * step)}
+        checkpoints.save(step, tree, loss=1 / step, note={"of": step})
+    checkpoints.wait()
+    directory = checkpoints._directory
+    flip_a_bit(directory / "3" / "record.json")
+    step, found, note = checkpoints.restore_newest({"params": jnp.zeros(2)})
+    assert (step, found["params"].tolist(), note) == (2, [2, 2], {"of": 2})
+    (line,) = lines(caplog)
+    assert line.startswith(f"step 3 is passed over: {directory}/3/record.json is not")
+
+
+def test_the_best_and_the_averaged_steps_are_sound_ones(checkpoints, caplog):
+    for step, loss in ((1, 3.0), (2, 2.0), (3, 1.0)):
+        save(checkpoints, step, loss)
+    assert checkpoints.last_steps(3) == [2, 3]
+    directory = checkpoints._directory
+    for path in (directory / "3").rglob("manifest.ocdbt"):
+        flip_a_bit(path)
+    with Checkpoints(directory) as reader:
+        assert reader.best_step() == 2
+        assert reader.last_steps(3) == [2]
+    (line,) = lines(caplog)  # said once, though the step was met twice
+    assert "step 3 is passed over" in line
+
+
+def test_where_no_step_is_sound_nobody_begins_anew(checkpoints):
+    for step in (1, 2):
+        save(checkpoints, step)
+        flip_a_bit(checkpoints._directory / str(step) / "SHA256SUMS")
+    with pytest.raises(InputError, match=r"no step can be restored: .*/2/"):
+        checkpoints.restore_newest({"params": jnp.zeros(2)})
+    with pytest.raises(DamagedCheckpoint):
+        checkpoints.best_step()
+
+
+def test_a_step_under_another_name_is_damage(checkpoints):
+    save(checkpoints, 3)
+    (checkpoints._directory / "3").rename(checkpoints._directory / "4")
+    with pytest.raises(DamagedCheckpoint, match=r"4/record\.json is of step 3"):
+        checkpoints.restore(4, {"params": jnp.ones(2)})
+
+
+def test_a_step_saved_again_is_sound_again(checkpoints):
+    save(checkpoints, 3)
+    flip_a_bit(checkpoints._directory / "3" / "record.json")
+    with pytest.raises(DamagedCheckpoint):
+        checkpoints.best_step()
+    save(checkpoints, 3)
+    assert checkpoints.best_step() == 3
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_clear_error():
+    # Nobody may make a folder in /proc, not even the superuser.
+    with (
+        Checkpoints(Path("/proc/checkpoints")) as checkpoints,
+        pytest.raises(InputError, match="/proc/checkpoints cannot be written to"),
+    ):
+        save(checkpoints, 1)
+
+
+def test_a_bomb_is_refused_before_anything_is_allocated(checkpoints):
+    save(checkpoints, 10, tree=damage.tree_of(10))
+    save(checkpoints, 30, tree=damage.tree_of(30))
+    # Pieces of 4 TB, in an array of the size that we ask for.
+    rng = random.Random()
+    rng.choice, rng.randrange = max, lambda last: 2
+    damage.size_bomb_resummed(checkpoints._directory, rng)
+    tracemalloc.start()
+    with pytest.raises(DamagedCheckpoint, match=r"in pieces of \[1099511627776, 16\]"):
+        checkpoints.restore(30, damage.tree_of(0))
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+def test_a_link_in_the_place_of_a_step_stops_no_save(checkpoints, tmp_path):
+    outside = tmp_path / "outside"
+    for step in (1, 2):
+        save(checkpoints, step)
+    (checkpoints._directory / "2").rename(outside)
+    (checkpoints._directory / "2").symlink_to(outside)
+    (checkpoints._directory / "3").write_text("no step, and nobody asked for it")
+    save(checkpoints, 2)
+    assert checkpoints.steps() == [1, 2]
+    assert checkpoints.best_step() == 1
+    assert (outside / "record.json").exists()  # what a link leads to is not ours

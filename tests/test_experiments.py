@@ -1,6 +1,7 @@
 """The translation experiment as a user runs it: commands, folders, faults."""
 
 import dataclasses
+import errno
 import gzip
 import json
 import signal
@@ -20,6 +21,7 @@ from experiments.command import run
 from experiments.translate import evaluate, plot, train, translate
 from experiments.translate.config import PRESETS, FilesData
 from zoo.checkpoints import restore_params
+from zoo.training.alone import alone
 from zoo.translation.translator import Translator
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -180,6 +182,22 @@ def test_another_config_is_refused_and_nothing_overwritten(
     line = refused(capsys, monkeypatch, train, *arguments)
     assert "seed is 0 there and 7 here" in line
     assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path, capsys, monkeypatch):
+    with alone(tmp_path):
+        line = refused(capsys, monkeypatch, train, *TRANSFORMER, "--workdir", tmp_path)
+    assert f"{tmp_path} is in use by another run" in line
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_disk_that_is_full_is_one_line(tmp_path, capsys, monkeypatch):
+    def write(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", tmp_path / "config.json")
+
+    monkeypatch.setattr("zoo.training.records.write_json", write)
+    line = refused(capsys, monkeypatch, train, *TRANSFORMER, "--workdir", tmp_path)
+    assert line == f"error: {tmp_path}/config.json: No space left on device"
 
 
 def test_translate_keeps_order_and_lines(unbroken, tmp_path, capsys, monkeypatch):

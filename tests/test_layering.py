@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "zoo.overlays": ("zoo.plots", "zoo.grounding"),
     "zoo.viewer": ("zoo.viewer", "zoo.plots"),
     "zoo.visual.images": ("zoo.data.vqa.image_files",),
-    "zoo.checkpoints": (),
+    "zoo.checkpoints": ("zoo.checkpoint_files",),
+    "zoo.checkpoint_files": (),
     "zoo.data": ("zoo.data",),
     "zoo.training": ("zoo.training", "zoo.losses", "zoo.data", "zoo.checkpoints"),
     "zoo.pretrained": ("zoo.pretrained", "zoo.layers", "zoo.models", "zoo.data"),
@@ -64,7 +65,7 @@ MAY_IMPORT = {
     "experiments.demo": ("zoo", "experiments"),
     "benchmarks": ("zoo", "benchmarks", "experiments.command"),
     "notebooks": ("zoo", "experiments"),
-    "tests": ("zoo", "experiments", "tests"),
+    "tests": ("zoo", "experiments", "benchmarks", "tests"),
 }
 # These rows cover nothing below them, so that a new part of the zoo asks for its own.
 ALONE = ("zoo", "experiments")

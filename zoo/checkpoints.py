@@ -3,13 +3,14 @@
 Orbax writes the arrays. What it does not promise is added here. A step is written
 as `.partial-<step>` and renamed to `<step>` when nothing is missing, and renamed
 away before it is deleted, so that whatever is called `<step>` is complete, wherever
-the process was killed. `record.json` names every array with its dtype and shape,
-since Orbax casts to the dtype that it is asked for. `SHA256SUMS` (to be read by
-`sha256sum --check` too) covers every file, since Orbax loads a flipped bit as a
-weight. Plain Orbax opens the same folder.
+the process was killed. What happens to it later `zoo.checkpoint_files` finds out, and
+then the newest step that is still sound takes its place. Plain Orbax opens the same
+folder.
+
+On several hosts all call every method together, on a folder that all of them see; each
+writes its arrays, and the first one finishes a step and deletes old ones.
 """
 
-import hashlib
 import json
 import logging
 import math
@@ -17,131 +18,37 @@ import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
+from orbax.checkpoint import multihost
 from orbax.checkpoint import v1 as orbax
 
+from zoo.checkpoint_files import (
+    RECORD,
+    SUMS,
+    DamagedCheckpoint,
+    check_arrays,
+    checksums,
+    describe,
+    load_arrays,
+    read_record,
+    verified_leaves,
+)
 from zoo.errors import InputError
 
 # What Orbax logs as an error it raises too, and that is where we report it.
 logging.getLogger("absl").addFilter(
     lambda record: record.levelno < logging.ERROR or "orbax" not in record.pathname
 )
+_log = logging.getLogger(__name__)
 
 PARTIAL = ".partial-"
-RECORD = "record.json"
-SUMS = "SHA256SUMS"
-
-
-class DamagedCheckpoint(InputError):
-    """A file of a checkpoint is not what was written."""
-
-    def __init__(self, checkpoint: Path, file: str, fault: str):
-        super().__init__(
-            f"{checkpoint / file} {fault}; delete {checkpoint} to use another step"
-        )
-
-
-def describe(tree: Any) -> dict[str, str]:
-    """Returns what each array of a tree is, by its path.
-
-    >>> describe({"params": [np.zeros((3, 4), np.float32)]})
-    {'params/[0]': 'float32[3,4]'}
-    """
-    return {
-        "/".join(map(_key, path)): f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-
-
-def _key(key: Any) -> str:
-    """Returns a step of a path; a field and a dict key look the same, as in Orbax."""
-    if isinstance(key, jax.tree_util.SequenceKey):
-        return f"[{key.idx}]"
-    return jax.tree_util.keystr((key,), simple=True)
-
-
-def checksums(checkpoint: Path) -> dict[str, str]:
-    """Returns the SHA-256 of every file of a checkpoint, by its relative path.
-
-    Raises:
-        DamagedCheckpoint: a file is a symbolic link, which could lead anywhere.
-    """
-    sums = {}
-    for path in sorted(checkpoint.rglob("*")):
-        name = path.relative_to(checkpoint).as_posix()
-        if path.is_symlink():
-            raise DamagedCheckpoint(checkpoint, name, "is a symbolic link")
-        if path.is_file() and name != SUMS:
-            with path.open("rb") as file:
-                sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return sums
-
-
-def verify(checkpoint: Path) -> None:
-    """Does nothing if every file is as it was written.
-
-    Raises:
-        DamagedCheckpoint: with the name of the first file that differs.
-    """
-    found = checksums(checkpoint)
-    try:
-        lines = (checkpoint / SUMS).read_text().splitlines()
-        written = {name: sum_ for sum_, name in (line.split("  ") for line in lines)}
-    except (OSError, ValueError) as error:
-        raise DamagedCheckpoint(checkpoint, SUMS, f"is unreadable: {error}") from None
-    for name in sorted(written.keys() | found.keys()):
-        if name not in found:
-            raise DamagedCheckpoint(checkpoint, name, "is missing")
-        if written.get(name) != found[name]:
-            raise DamagedCheckpoint(checkpoint, name, "is not the file that was saved")
-
-
-def read_record(checkpoint: Path) -> dict:
-    """Returns what stands beside the arrays: step, loss, previous, note, leaves."""
-    try:
-        return json.loads((checkpoint / RECORD).read_text())
-    except (OSError, ValueError) as error:
-        raise DamagedCheckpoint(checkpoint, RECORD, f"is unreadable: {error}") from None
-
-
-def _require_equal(checkpoint: Path, saved: dict[str, str], asked: dict[str, str]):
-    for name in [*asked, *saved]:
-        if saved.get(name) != asked.get(name):
-            raise InputError(
-                f"{checkpoint}: {name} is {saved.get(name, 'absent')} in the checkpoint"
-                f" and {asked.get(name, 'absent')} in the model; build the model with"
-                " the config of the run"
-            )
-
-
-def _placed(leaf: Any) -> Any:
-    """Returns an abstract array that says where it goes, by default as jnp.zeros."""
-    if isinstance(leaf, np.ndarray | np.generic):
-        return np.asarray(leaf)
-    sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-
-def _verified_leaves(checkpoint: Path) -> dict[str, str]:
-    """Returns what each array was when it was saved, once all files are verified."""
-    if not checkpoint.is_dir():
-        raise InputError(f"{checkpoint} does not exist; there is no such step")
-    verify(checkpoint)
-    return read_record(checkpoint)["leaves"]
-
-
-def _load(checkpoint: Path, leaves: dict[str, str], abstract_tree: Any) -> Any:
-    """Returns the arrays of a tree that is to have these leaves."""
-    _require_equal(checkpoint, leaves, describe(abstract_tree))
-    context = orbax.Context()
-    context.pytree.loading.partial_load = True
-    with context:
-        path = str(checkpoint.absolute())
-        return orbax.load(path, jax.tree.map(_placed, abstract_tree))
+BARRIER_SECONDS = 1_200  # a host waits so long for the others to write
 
 
 def restore_params(directory: Path, step: int, abstract_params: Any) -> Any:
@@ -155,10 +62,10 @@ def restore_params(directory: Path, step: int, abstract_params: Any) -> Any:
         DamagedCheckpoint: a file is not what was written.
     """
     checkpoint = Path(directory) / str(step)
-    leaves = _verified_leaves(checkpoint)
+    leaves = verified_leaves(checkpoint)
     name = "ema" if any(path.startswith("ema/") for path in leaves) else "params"
     saved = {path: leaf for path, leaf in leaves.items() if path.startswith(f"{name}/")}
-    return _load(checkpoint, saved, {name: abstract_params})[name]
+    return load_arrays(checkpoint, saved, {name: abstract_params})[name]
 
 
 def average_params(directory: Path, steps: Sequence[int], abstract_params: Any) -> Any:
@@ -202,6 +109,7 @@ class Checkpoints:
         self._keep_last = keep_last
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._pending: Future | None = None
+        self._faults: dict[int, DamagedCheckpoint | None] = {}
 
     def save(self, step: int, tree: Any, *, loss: float, note: dict) -> None:
         """Begins to save a tree; on return its buffers may be donated or overwritten.
@@ -214,11 +122,19 @@ class Checkpoints:
             loss: ranks the steps, lower is better, NaN comes last; infinite if the
                 step was not evaluated.
             note: a small JSON object, to be had back from `note(step)`.
+
+        Raises:
+            InputError: this step or the previous one cannot be written.
         """
         self.wait()
-        self._directory.mkdir(parents=True, exist_ok=True)
-        for leftover in self._directory.glob(PARTIAL + "*"):
-            shutil.rmtree(leftover)
+        with self._writing():
+            self._begin(step, tree, loss, note)
+
+    def _begin(self, step: int, tree: Any, loss: float, note: dict) -> None:
+        if jax.process_index() == 0:  # before Orbax lets any host write
+            self._directory.mkdir(parents=True, exist_ok=True)
+            for leftover in self._directory.glob(PARTIAL + "*"):
+                _remove(leftover)
         tree = jax.tree.map(
             lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), tree
         )
@@ -244,15 +160,25 @@ class Checkpoints:
         """Returns the finished steps, ascending."""
         if not self._directory.is_dir():
             return []
-        names = (path.name for path in self._directory.iterdir())
-        return sorted(int(name) for name in names if name.isdecimal())
+        folders = (path for path in self._directory.iterdir() if path.is_dir())
+        return sorted(int(path.name) for path in folders if path.name.isdecimal())
 
     def best_step(self) -> int | None:
-        """Returns the finished step with the lowest loss, the earliest of equals."""
-        return min(self.steps(), key=self._rank, default=None)
+        """Returns the sound step with the lowest loss, the earliest of equals.
+
+        Raises:
+            DamagedCheckpoint: there are steps, but none is sound.
+        """
+        steps = sorted(self.steps(), key=self._rank)
+        for step in steps:
+            if self._is_sound(step):
+                return step
+        if steps and (fault := self._faults[steps[0]]):
+            raise fault
+        return None
 
     def last_steps(self, count: int) -> list[int]:
-        """Returns the last `count` steps that were evaluated, ascending.
+        """Returns the last `count` steps that were evaluated and are sound, ascending.
 
         There are fewer where fewer were kept. The best step of an earlier
         time is none of them, since others that came after it are gone.
@@ -266,7 +192,7 @@ class Checkpoints:
             if previous not in kept:
                 break
             last.insert(0, previous)
-        return last
+        return [step for step in last if self._is_sound(step)]
 
     def restore(self, step: int, abstract_tree: Any) -> Any:
         """Returns what was saved, with the containers and shardings of the argument.
@@ -281,7 +207,35 @@ class Checkpoints:
         """
         self.wait()
         checkpoint = self._directory / str(step)
-        return _load(checkpoint, _verified_leaves(checkpoint), abstract_tree)
+        return load_arrays(checkpoint, verified_leaves(checkpoint), abstract_tree)
+
+    def restore_newest(self, abstract_tree: Any) -> tuple[int, Any, dict] | None:
+        """Returns the newest step that can be restored, what was saved, and its note.
+
+        Steps that cannot are passed over, and a line of the log says so. None if
+        nothing was saved yet.
+
+        Args:
+            abstract_tree: as for `restore`.
+
+        Raises:
+            InputError: there are steps, but none can be restored.
+        """
+        self.wait()
+        faults = {}
+        for step in reversed(self.steps()):
+            tree = None
+            try:
+                tree = self.restore(step, abstract_tree)
+            except InputError as error:
+                faults[step] = error
+            if _on_every_host(step not in faults):
+                for other, fault in faults.items():
+                    _log.warning("step %d is passed over: %s", other, fault)
+                return step, tree, self.note(step)
+        for fault in faults.values():
+            raise InputError(f"no step can be restored: {fault}")
+        return None
 
     def note(self, step: int) -> dict:
         """Returns the note that was saved with a step."""
@@ -294,9 +248,14 @@ class Checkpoints:
             InputError: it could not be written, because the disk is full for one.
         """
         pending, self._pending = self._pending, None
-        try:
-            if pending is not None:
+        if pending is not None:
+            with self._writing():
                 pending.result()
+
+    @contextmanager
+    def _writing(self):
+        try:
+            yield
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{self._directory} cannot be written to, the last step is not saved;"
@@ -320,8 +279,21 @@ class Checkpoints:
         return self._directory / f"{PARTIAL}{step}"
 
     def _finish(self, step: int, response: Any, record: dict) -> None:
-        """Runs in the thread that writes: completes a step, then deletes old ones."""
-        response.result()
+        """Runs in the thread that writes: when it returns, every host has the step."""
+        try:
+            response.result()
+            if jax.process_index() == 0:
+                self._complete(step, record)
+        finally:
+            all_hosts = multihost.get_barrier_sync_fn()
+            all_hosts(
+                key=f"{self._directory}/{step}", timeout_ms=1_000 * BARRIER_SECONDS
+            )
+        if not (self._directory / str(step)).is_dir():
+            raise OSError(f"the first host has not finished step {step}")
+
+    def _complete(self, step: int, record: dict) -> None:
+        """Gives a step its record, sums and name, then deletes old ones."""
         partial = self._partial(step)
         _write_through(partial / RECORD, json.dumps(record, indent=1))
         sums = (f"{digest}  {path}\n" for path, digest in checksums(partial).items())
@@ -329,16 +301,29 @@ class Checkpoints:
         if step in self.steps():
             self._delete(step)
         partial.rename(self._directory / str(step))
+        self._faults.pop(step, None)
         # A run that fell back to an older step leaves later ones: they do not count.
         until_now = [kept for kept in self.steps() if kept <= step]
-        kept = {step, self.best_step(), *self._evaluated(step)[-self._keep_last :]}
+        best = min(self.steps(), key=self._rank)
+        kept = {step, best, *self._evaluated(step)[-self._keep_last :]}
         for old in set(until_now) - kept:
             self._delete(old)
 
     def _delete(self, step: int) -> None:
         leftover = self._directory / f"{PARTIAL}deleted-{step}"
         (self._directory / str(step)).rename(leftover)
-        shutil.rmtree(leftover)
+        _remove(leftover)
+
+    def _is_sound(self, step: int) -> bool:
+        """Returns whether a step is as it was written; the first time, says if not."""
+        if step not in self._faults:
+            checkpoint, self._faults[step] = self._directory / str(step), None
+            try:
+                check_arrays(checkpoint, verified_leaves(checkpoint))
+            except DamagedCheckpoint as fault:
+                self._faults[step] = fault
+                _log.warning("step %d is passed over: %s", step, fault)
+        return self._faults[step] is None
 
     def _rank(self, step: int) -> tuple[bool, float]:
         loss = self._record(step)["loss"]
@@ -359,8 +344,23 @@ class Checkpoints:
             return {"loss": math.nan}  # whoever restores the step will be told
 
 
+def _remove(path: Path) -> None:
+    """Deletes a folder with all that is in it, or a link in its place."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
+
+
 def _write_through(path: Path, text: str) -> None:
     with path.open("w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _on_every_host(fact: bool) -> bool:
+    """Returns whether something is so on all hosts; all must ask."""
+    if jax.process_count() == 1:
+        return fact
+    return bool(multihost_utils.process_allgather(np.array(fact)).all())

@@ -1,7 +1,10 @@
 """The one exception for what a user can cause and mend, and the commonest checks."""
 
 import difflib
+import os
+import stat
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 
@@ -24,6 +27,26 @@ def unknown(what: str, given: str, known: Collection[str]) -> InputError:
     return InputError(
         f"unknown {what}: {given!r}; did you mean {', '.join(sorted(near))}?"
     )
+
+
+def read_limited(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Returns what a file holds that somebody else may have made.
+
+    Raises:
+        InputError: it is no regular file, from some of which reading would never end,
+            or larger than the limit in bytes.
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{path}: no regular file; give the path of one")
+    if found.st_size > limit:
+        raise InputError(
+            f"{path}: {found.st_size:,} bytes, but at most {limit:,} are read; give "
+            "a smaller file"
+        )
+    return path.read_bytes()
 
 
 def require_positive(config: Any, *names: str) -> None:

@@ -35,11 +35,14 @@ def train(config: Config) -> dict[str, Any]:
     from experiments.translate.corpus import prepare
     from experiments.translate.result import conclude
     from experiments.translate.task import task
+    from zoo.training.alone import alone
+    from zoo.training.hosts import require_one_task
     from zoo.training.records import environment, open_run
     from zoo.training.run import finished, train_to_end
 
     console = Console()
     started = time.monotonic()
+    require_one_task()
     if result := finished(config.workdir, config.to_json(), console):
         return result
     corpora = prepare(config)
@@ -49,20 +52,21 @@ def train(config: Config) -> dict[str, Any]:
         f"{corpora.tokenizer.vocab_size:,} subwords"
     )
     open_run(config.workdir, config.to_json())
-    corpora.tokenizer.save(config.workdir / "tokenizer.model")
-    made_by = environment()  # now: the code may change while the run goes on
-    fitted = train_to_end(
-        config.workdir,
-        task(config, corpora),
-        config.training,
-        config.optimizer,
-        seed=config.seed,
-        started=started,
-        console=console,
-        # The best and one to fall back on, or as many as are averaged.
-        keep_last=max(2, config.decoding.average),
-    )
-    return conclude(config, corpora, console, fitted, made_by)
+    with alone(config.workdir):
+        corpora.tokenizer.save(config.workdir / "tokenizer.model")
+        made_by = environment()  # now: the code may change while the run goes on
+        fitted = train_to_end(
+            config.workdir,
+            task(config, corpora),
+            config.training,
+            config.optimizer,
+            seed=config.seed,
+            started=started,
+            console=console,
+            # The best and one to fall back on, or as many as are averaged.
+            keep_last=max(2, config.decoding.average),
+        )
+        return conclude(config, corpora, console, fitted, made_by)
 
 
 if __name__ == "__main__":

@@ -34,11 +34,14 @@ def train(config: Config) -> dict[str, Any]:
     from experiments.vqa.dataset import prepare
     from experiments.vqa.result import conclude
     from experiments.vqa.task import task
+    from zoo.training.alone import alone
+    from zoo.training.hosts import require_one_task
     from zoo.training.records import environment, open_run
     from zoo.training.run import finished, train_to_end
 
     console = Console()
     started = time.monotonic()
+    require_one_task()
     if result := finished(config.workdir, config.to_json(), console):
         return result
     dataset = prepare(config)
@@ -50,19 +53,20 @@ def train(config: Config) -> dict[str, Any]:
     )
     learned = task(config, dataset)
     open_run(config.workdir, config.to_json())
-    dataset.tokenizer.save(config.workdir / "tokenizer.model")
-    dataset.answers.save(config.workdir / "answers.json")
-    made_by = environment()  # now: the code may change while the run goes on
-    fitted = train_to_end(
-        config.workdir,
-        learned,
-        config.training,
-        config.optimizer,
-        seed=config.seed,
-        started=started,
-        console=console,
-    )
-    return conclude(config, dataset, console, fitted, made_by)
+    with alone(config.workdir):
+        dataset.tokenizer.save(config.workdir / "tokenizer.model")
+        dataset.answers.save(config.workdir / "answers.json")
+        made_by = environment()  # now: the code may change while the run goes on
+        fitted = train_to_end(
+            config.workdir,
+            learned,
+            config.training,
+            config.optimizer,
+            seed=config.seed,
+            started=started,
+            console=console,
+        )
+        return conclude(config, dataset, console, fitted, made_by)
 
 
 if __name__ == "__main__":

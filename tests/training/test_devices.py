@@ -6,6 +6,8 @@ import optax
 import pytest
 
 import zoo
+from zoo.checkpoints import Checkpoints
+from zoo.errors import InputError
 from zoo.losses import TokenLoss, tied_cross_entropy
 from zoo.models.contract import initialize
 from zoo.training.devices import make_driver
@@ -57,9 +59,11 @@ def make_step(loss, accumulation):
     return make_train_step(loss, OPTIMIZER, key, accumulation=accumulation)
 
 
-def trained(loss, params, name, num_devices, accumulation=1):
+def trained(loss, params, name, num_devices, accumulation=1, model_devices=1):
     step = make_step(loss, accumulation)
-    driver = make_driver(name, step, jax.devices()[:num_devices])
+    driver = make_driver(
+        name, step, jax.devices()[:num_devices], model_devices=model_devices
+    )
     state = driver.place(init_state(params, OPTIMIZER))
     losses = []
     for batch in batches(10):
@@ -74,17 +78,22 @@ def alone(parts):
 
 
 @pytest.mark.parametrize(
-    ("name", "num_devices", "portions"),
+    ("name", "num_devices", "portions", "model_devices"),
     [
-        ("jit", 8, 1),
-        ("pmap", 8, 1),
-        ("pmap", 1, 1),
-        ("jit", 8, 2),
-        ("pmap", 8, 2),
+        ("jit", 8, 1, 1),
+        ("pmap", 8, 1, 1),
+        ("pmap", 1, 1, 1),
+        ("sharded", 8, 1, 1),
+        ("jit", 8, 1, 2),  # 4 x 2: the model has two heads
+        ("jit", 8, 2, 1),
+        ("pmap", 8, 2, 1),
+        ("sharded", 8, 2, 1),
     ],
 )
-def test_every_driver_trains_as_one_device(parts, alone, name, num_devices, portions):
-    state, losses = trained(*parts, name, num_devices, portions)
+def test_every_driver_trains_as_one_device(
+    parts, alone, name, num_devices, portions, model_devices
+):
+    state, losses = trained(*parts, name, num_devices, portions, model_devices)
     expected_state, expected_losses = alone
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
     assert state.step == expected_state.step == 10
@@ -149,3 +158,68 @@ def test_an_evaluation_lowers_the_rate_on_every_device(name):
         moved.append(np.asarray(after.params["w"]) - PRODUCTS["w"])
     assert np.abs(moved[0]).max() > 1e-3
     np.testing.assert_allclose(2 * moved[0], moved[1], rtol=1e-4)
+
+
+def parts_of(state, name):
+    """Returns the shape of the array that a device holds of each one of that name."""
+    paths = jax.tree_util.tree_leaves_with_path(state.params)
+    return {
+        leaf.addressable_shards[0].data.shape
+        for path, leaf in paths
+        if jax.tree_util.keystr(path, simple=True, separator="/").endswith(name)
+    }
+
+
+def test_heads_and_units_lie_on_the_devices_of_a_row(parts):
+    driver = make_driver("jit", make_step(parts[0], 1), model_devices=2)
+    state = driver.place(init_state(parts[1], OPTIMIZER))
+    assert parts_of(state, "query/kernel") == {(16, 1, 8)}
+    assert parts_of(state, "out/kernel") == {(1, 8, 16)}
+    assert parts_of(state, "up/kernel") == {(16, 8)}
+    assert parts_of(state, "down/kernel") == {(8, 16)}
+    rows = driver.split(next(batches(1)))["source"]
+    assert {shard.data.shape[0] for shard in rows.addressable_shards} == {ROWS // 4}
+
+
+def test_a_shard_is_an_eighth_of_what_divides(parts):
+    driver = make_driver("sharded", make_step(parts[0], 1))
+    state = driver.place(init_state(parts[1], OPTIMIZER))
+    assert parts_of(state, "up/kernel") == {(2, 16)}
+    sizes = [
+        leaf.addressable_shards[0].data.size / leaf.size
+        for leaf in jax.tree.leaves(state.params)
+    ]
+    assert min(sizes) == 1 / 8
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model_devices": 3}, "8 devices do not divide by 3"),
+        ({"model_devices": 8}, r"key/bias: 2 heads .* do not divide by 8"),
+    ],
+)
+def test_what_does_not_divide_is_refused(parts, options, message):
+    state = init_state(parts[1], OPTIMIZER)
+    with pytest.raises(InputError, match=message):
+        make_driver("jit", make_step(parts[0], 1), **options).place(state)
+
+
+def test_a_model_without_heads_is_not_cut_by_heads():
+    driver = make_driver("jit", make_step(products, 1), model_devices=2)
+    with pytest.raises(InputError, match="no array of this model can be cut"):
+        driver.place(init_state(PRODUCTS, OPTIMIZER))
+
+
+def test_a_state_in_shards_is_saved_whole_and_goes_on_under_any_driver(parts, tmp_path):
+    begun = init_state(parts[1], OPTIMIZER)
+    sharded = make_driver("sharded", make_step(parts[0], 1))
+    with Checkpoints(tmp_path) as checkpoints:
+        saved = sharded.gather(sharded.place(begun))
+        checkpoints.save(1, saved, loss=1.0, note={})
+        restored = checkpoints.restore(1, begun)
+    for name, options in (("jit", {"model_devices": 2}), ("pmap", {}), ("sharded", {})):
+        driver = make_driver(name, make_step(parts[0], 1), jax.devices()[:4], **options)
+        found = driver.gather(driver.place(restored))
+        for ours, theirs in zip(*map(jax.tree.leaves, (found, begun)), strict=True):
+            np.testing.assert_array_equal(ours, theirs)

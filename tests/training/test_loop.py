@@ -27,6 +27,8 @@ class Counting:
             os.kill(os.getpid(), batch["interrupt"])
         new = state.replace(step=state.step + 1, params=state.params + 1.0)
         values = {"loss": batch["loss"], "count": batch["count"], "grad_norm": 2.0}
+        values |= {"skipped": batch.get("skipped", 0), "longest": 0, "longest_end": 0}
+        values |= batch.get("faults", {})
         return new, {name: np.float32(value) for name, value in values.items()}
 
     def gather(self, state):

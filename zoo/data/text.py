@@ -8,14 +8,15 @@ language against the other. Whatever a file has wrong is said with its line.
 import dataclasses
 import gzip
 import hashlib
+import io
 import os
-import pathlib
 import zlib
 from collections.abc import Sequence
 
-from zoo.errors import InputError
+from zoo.errors import InputError, read_limited
 
 _Path = str | os.PathLike[str]
+MAX_BYTES = 2**31  # of a file of text, unpacked; some twenty million sentences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,8 +139,8 @@ def read_lines(path: _Path) -> list[str]:
 
 def _read_bytes(path: _Path) -> bytes:
     try:
-        data = pathlib.Path(path).read_bytes()
-        return gzip.decompress(data) if str(path).endswith(".gz") else data
+        data = read_limited(path, MAX_BYTES)
+        return _unpacked(path, data) if str(path).endswith(".gz") else data
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except EOFError as error:
@@ -150,3 +151,12 @@ def _read_bytes(path: _Path) -> bytes:
         raise InputError(f"{path}: damaged, or no gzip file ({error})") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _unpacked(path: _Path, data: bytes) -> bytes:
+    """Returns what a gzip file holds, but no more than fits into the memory."""
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        text = file.read(MAX_BYTES + 1)
+    if len(text) > MAX_BYTES:
+        raise InputError(f"{path}: more than {MAX_BYTES:,} bytes when it is unpacked")
+    return text

@@ -32,6 +32,8 @@ class TokenTable:
         self._separator = _separator(values["tokens"])
         self._lowercase = values["lowercase"]
         self._tokens = values["table"]
+        if not isinstance(self._tokens, list) or {*map(type, self._tokens)} - {str}:
+            raise ValueError("the table is no list of tokens")
         self._ids = {
             token: number for number, token in enumerate(self._tokens, _NUM_SPECIAL)
         }

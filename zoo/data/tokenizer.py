@@ -19,8 +19,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from zoo.data.token_table import Tokens, TokenTable, train_table
-from zoo.errors import InputError
+from zoo.errors import InputError, read_limited
 
+MAX_BYTES = 2**26  # a model of 32,000 subwords has 800,000
+_REMEDY = "restore the file or train again in a new folder"
 _Ids = Sequence[int] | np.ndarray
 _SAMPLE_SIZE = 500_000  # sentences; about 5 s of training
 _SPACE = "\u2581"  # stands for a space inside a piece
@@ -97,16 +99,22 @@ class Tokenizer:
             InputError: the file is missing, damaged or from elsewhere.
         """
         try:
-            data = pathlib.Path(path).read_bytes()
+            data = read_limited(path, MAX_BYTES)
         except OSError as error:
             raise InputError(f"{path}: no tokenizer ({error.strerror})") from error
         model = data[: -len(_signature(b""))]
         if data != model + _signature(model):
             raise InputError(
-                f"{path}: damaged, or not written by Tokenizer.save; restore the file "
-                "or train again in a new folder"
+                f"{path}: damaged, or not written by Tokenizer.save; {_REMEDY}"
             )
-        return cls(model)
+        # The digest keeps faults of disks away, but whoever changes a file can sign it.
+        try:
+            tokenizer = cls(model)
+        except (RuntimeError, ValueError, TypeError, KeyError, RecursionError):
+            raise InputError(f"{path}: no tokenizer of ours; {_REMEDY}") from None
+        if tokenizer.vocab_size <= cls.unknown_id:
+            raise InputError(f"{path}: a tokenizer without tokens; {_REMEDY}")
+        return tokenizer
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model with its digest, at once or not at all.

@@ -58,7 +58,10 @@ class TrainingConfig:
         num_steps: updates.
         label_smoothing: probability spread over the vocabulary, or over the answers.
         evaluation_interval: updates between two evaluations and checkpoints.
-        driver: what runs the step on the local devices.
+        driver: what runs the step on the local devices: "jit" and "pmap" give each one
+            a copy of the state, "sharded" a part of it.
+        model_devices: under "jit", devices that share one copy of a Transformer, by
+            heads and units of the feed-forward networks.
         accumulation: portions in which a batch is taken, one after the other.
         precision: of the forward and the backward pass; parameters are float32.
         ema_decay: of a moving average of the parameters, which is then what is
@@ -72,7 +75,8 @@ class TrainingConfig:
     num_steps: int = 10_000
     label_smoothing: float = 0.0
     evaluation_interval: int = 1_000
-    driver: Literal["jit", "pmap"] = "jit"
+    driver: Literal["jit", "pmap", "sharded"] = "jit"
+    model_devices: int = 1
     accumulation: int = 1
     precision: Literal["float32", "bfloat16"] = "float32"
     ema_decay: float = 0.0
@@ -81,6 +85,12 @@ class TrainingConfig:
 
     def __post_init__(self):
         require_positive(self, "num_steps", "evaluation_interval", "accumulation")
+        require_positive(self, "model_devices")
+        if self.model_devices > 1 and self.driver != "jit":
+            raise InputError(
+                f"model_devices is {self.model_devices}, which only --training.driver "
+                f"jit can do, not {self.driver}"
+            )
         require_rate(self, "label_smoothing", "ema_decay")
         for name in ("patience", "max_minutes"):
             if getattr(self, name) < 0:

@@ -1,9 +1,10 @@
 """Drivers: what runs the one pure step on the devices of a machine.
 
 All drivers take the step that one device would take. `Jitted` is the default: one
-program over a mesh whose only axis is the data, in which XLA adds up what the shards
-have. `Pmapped` runs one program a device and adds up by name, as TPU code was written
-for years; it stays because such code is still about.
+program over a table of devices, in which XLA adds up what the shards have; what part of
+the state each device holds is for `zoo.training.sharding` to say. `Pmapped` runs one
+program a device and adds up by name, as TPU code was written for years; it stays
+because such code is still about.
 """
 
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -12,9 +13,20 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from zoo.errors import InputError
+from zoo.training.sharding import (
+    DATA,
+    MODEL,
+    Rule,
+    heads,
+    require_cut,
+    shardings,
+    shards,
+    whole,
+)
 from zoo.training.step import Batch, Step, TrainState
 
-AXIS = "data"
+AXIS = DATA
 
 
 @runtime_checkable
@@ -39,26 +51,55 @@ class Driver(Protocol):
 
 
 class Jitted:
-    """Runs the step under `jax.jit`, the rows of a batch sharded over the devices."""
+    """Runs the step under `jax.jit`, the rows of a batch sharded over the devices.
 
-    def __init__(self, step: Step, devices: list[jax.Device] | None = None):
+    Args:
+        rule: what part of the state a device holds.
+        model_devices: devices that share one copy of the model.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        devices: list[jax.Device] | None = None,
+        *,
+        rule: Rule = whole,
+        model_devices: int = 1,
+    ):
         devices = devices or jax.local_devices()
-        mesh = jax.make_mesh(
-            (len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices
+        if len(devices) % model_devices:
+            raise InputError(
+                f"{len(devices)} devices do not divide by {model_devices}; change "
+                "--training.model-devices"
+            )
+        self._mesh = jax.make_mesh(
+            (len(devices) // model_devices, model_devices),
+            (DATA, MODEL),
+            axis_types=(AxisType.Auto,) * 2,
+            devices=devices,
         )
-        self._whole = NamedSharding(mesh, PartitionSpec())
-        self._rows = NamedSharding(mesh, PartitionSpec(AXIS))
-        self._step = jax.jit(
-            step,
-            in_shardings=(self._whole, self._rows),
-            out_shardings=(self._whole, self._whole),
-            donate_argnums=0,
-        )
+        self._rule = rule
+        self._whole = NamedSharding(self._mesh, PartitionSpec())
+        self._rows = NamedSharding(self._mesh, PartitionSpec(DATA))
+        self._pure_step = step
 
     def place(self, state: TrainState) -> TrainState:
-        """Copies the state to every device."""
+        """Gives every device its part of the state.
+
+        Raises:
+            InputError: the rule cuts nothing of this model, or not evenly.
+        """
+        placed = shardings(self._rule, state, self._mesh)
+        if self._rule is not whole and self._mesh.size > 1:
+            require_cut(placed, self._mesh)
+        self._step = jax.jit(
+            self._pure_step,
+            in_shardings=(placed, self._rows),
+            out_shardings=(placed, self._whole),
+            donate_argnums=0,
+        )
         # A copy, because the first step consumes it, and the caller keeps the original.
-        return jax.device_put(jax.tree.map(np.array, state), self._whole)
+        return jax.device_put(jax.tree.map(np.array, state), placed)
 
     def split(self, batch: dict[str, np.ndarray]) -> Batch:
         """Gives each device its rows; their number is a multiple of the devices'."""
@@ -69,7 +110,7 @@ class Jitted:
         return self._step(state, batch)
 
     def gather(self, state: TrainState) -> TrainState:
-        """Returns the state, whose every device holds the whole."""
+        """Returns the state, which all devices hold between them."""
         return state
 
 
@@ -120,7 +161,17 @@ class Pmapped:
 
 
 def make_driver(
-    name: Literal["jit", "pmap"], step: Step, devices: list[jax.Device] | None = None
+    name: Literal["jit", "pmap", "sharded"],
+    step: Step,
+    devices: list[jax.Device] | None = None,
+    *,
+    model_devices: int = 1,
 ) -> Driver:
     """Returns the driver of that name over the given devices, or all local ones."""
-    return {"jit": Jitted, "pmap": Pmapped}[name](step, devices)
+    if name == "pmap":
+        return Pmapped(step, devices)
+    if name == "sharded":
+        return Jitted(step, devices, rule=shards)
+    if model_devices > 1:
+        return Jitted(step, devices, rule=heads, model_devices=model_devices)
+    return Jitted(step, devices)

@@ -9,7 +9,7 @@ ended is decided once, and saved with the state.
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -17,6 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 
 from zoo.training.devices import Driver
+from zoo.training.faults import MAX_ROW, TooManyFaults
 from zoo.training.plateau import Plateau, observe
 from zoo.training.step import TrainState
 
@@ -67,6 +68,7 @@ def fit(
     observer: Observer,
     observe: Observe = observe,
     clock: Callable[[], float] = time.monotonic,
+    left_out: Collection[int] = (),
 ) -> TrainState:
     """Trains from the step that the state is at to the last one.
 
@@ -78,8 +80,11 @@ def fit(
             the loss is infinite when the run is interrupted between evaluations.
         observe: what an evaluation changes, for example the learning rate.
         clock: the seconds that `schedule.max_seconds` speaks of.
+        left_out: steps whose batches are not learned from.
 
     Raises:
+        TooManyFaults: so many updates were skipped in a row that an earlier state
+            should be taken. What was saved before is from before.
         SystemExit: with 130 after Ctrl-C or 143 after SIGTERM, once the state is saved.
     """
     step = int(state.step)
@@ -87,13 +92,20 @@ def fit(
     window = _Window()
     with _stop_signals() as received:
         for batch in batches:
-            state, measured = driver.step(state, driver.split(batch))
-            window.add(measured)
+            if step in left_out:
+                state = state.replace(step=state.step + 1)
+            else:
+                state, measured = driver.step(state, driver.split(batch))
+                window.add(measured)
             step += 1
             ended = step == schedule.num_steps or clock() >= schedule.max_seconds
-            if ended or step % schedule.log_interval == 0:
+            log = ended or step % schedule.log_interval == 0
+            due = ended or step % schedule.evaluation_interval == 0
+            if (log or due) and (faults := window.too_many_faults()):
+                raise faults
+            if log:
                 observer.train(step, window.close())
-            if ended or step % schedule.evaluation_interval == 0:
+            if due:
                 values = evaluate(driver.gather(state))
                 observer.validation(step, values)
                 state = state.replace(plateau=observe(state.plateau, values["loss"]))
@@ -101,7 +113,7 @@ def fit(
                 ended |= 0 < schedule.patience <= int(copy.plateau.stale)
                 save(step, copy, values["loss"], ended)
                 window = _Window()
-            elif received:
+            elif received and not window.too_many_faults():
                 save(step, driver.gather(state), math.inf, False)
             if received:
                 raise SystemExit(128 + received[0])
@@ -120,16 +132,27 @@ class _Window:
     def add(self, measured):
         self._measured.append(measured)
 
+    def too_many_faults(self) -> TooManyFaults | None:
+        """Returns why the run should go back, None if it need not."""
+        for last in jax.device_get(self._measured[-1:]):
+            if last["longest"] >= MAX_ROW:
+                return TooManyFaults(int(last["longest"]), int(last["longest_end"]))
+        return None
+
     def close(self) -> dict[str, float]:
+        """Returns the mean over the updates that were made; NaN if there was none."""
         measured = jax.device_get(self._measured)
-        count = sum(float(one["count"]) for one in measured)
-        total = sum(float(one["loss"]) * float(one["count"]) for one in measured)
+        made = [one for one in measured if one["count"]]
+        count = sum(float(one["count"]) for one in made)
+        total = sum(float(one["loss"]) * float(one["count"]) for one in made)
         seconds = time.monotonic() - self._since
         values = {
-            "loss": total / max(count, 1.0),
-            "grad_norm": float(measured[-1]["grad_norm"]),
+            "loss": total / count if made else math.nan,
+            "grad_norm": float(measured[-1]["grad_norm"]) if measured else math.nan,
             "per_second": count / seconds,
         }
+        if measured:
+            values["skipped"] = int(measured[-1]["skipped"])
         self.__init__()
         return values
 

@@ -50,6 +50,7 @@ class Report:
             console=console,
         )
         self._last_line = time.monotonic()
+        self._skipped = 0
         self._task = self._progress.add_task(
             "", total=num_steps, completed=first_step, values="compiling"
         )
@@ -70,6 +71,13 @@ class Report:
         if not self._console.is_terminal and time.monotonic() > self._last_line + 30:
             self._last_line = time.monotonic()
             self._console.print(f"step {step}: {shown}", highlight=False)
+        if values.get("skipped", 0) > self._skipped:
+            self._skipped = int(values["skipped"])
+            self._console.print(
+                f"step {step}: {self._skipped} updates of this run were skipped, whose "
+                "loss or gradient was not finite or far too large",
+                highlight=False,
+            )
         self._write(step, "train", {**values, f"{self._unit}s_per_second": rate})
 
     def validation(self, step: int, values: dict[str, float]) -> None:

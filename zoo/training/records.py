@@ -14,8 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import InputError
+from zoo.errors import InputError, read_limited
 
+MAX_JSON_BYTES = 2**24
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -65,13 +66,15 @@ def read_json(path: Path) -> dict:
     """
     path = Path(path)
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_limited(path, MAX_JSON_BYTES))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno} is not JSON: {error.msg}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is JSON beyond all bounds: {error}") from None
     if not isinstance(found, dict):
         raise InputError(f"{path} holds no JSON object, but {type(found).__name__}")
     return found
@@ -169,7 +172,7 @@ class Metrics:
     def _step(self, number: int, line: bytes) -> int:
         try:
             return int(json.loads(line)["step"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise InputError(
                 f"{self._path}:{number} is no JSON object with a step; remove the line"
             ) from None

@@ -12,8 +12,10 @@ from optax import GradientTransformation
 from rich.console import Console
 
 from zoo.checkpoints import Checkpoints
+from zoo.errors import InputError
 from zoo.training.config import OptimizerConfig, TrainingConfig
 from zoo.training.devices import make_driver
+from zoo.training.faults import MAX_RETURNS, TooManyFaults
 from zoo.training.loop import Evaluate, Schedule, fit
 from zoo.training.optimizers import make_optimizer, observer
 from zoo.training.progress import Report
@@ -113,45 +115,76 @@ def train_to_end(
         f"{num_params:,} parameters, {task.batches_per_epoch} updates an epoch, "
         f"batches of {task.shapes}"
     )
+    driver = make_driver(
+        training.driver,
+        _step(task, training, transformation, dropout_key),
+        model_devices=training.model_devices,
+    )
     with Checkpoints(workdir / "checkpoints", keep_last) as checkpoints:
-        note = {"seconds": 0.0, "ended": False}
-        if steps := checkpoints.steps():
-            state = checkpoints.restore(steps[-1], state)
-            note = checkpoints.note(steps[-1])
-            console.print(f"goes on from step {steps[-1]}")
+        note: dict[str, Any] = {"seconds": 0.0, "ended": False, "left_out": []}
+        first = 0, state, note
+        step, state, note = checkpoints.restore_newest(state) or first
+        if step:
+            console.print(f"goes on from step {step}")
+        left_out = note["left_out"]
 
         def clock():
             return note["seconds"] + time.monotonic() - started
 
         def save(step, state, loss, ended):
-            now = {"seconds": clock(), "ended": ended}
+            now = {"seconds": clock(), "ended": ended, "left_out": left_out}
             checkpoints.save(step, state, loss=loss, note=now)
 
-        first_step = int(state.step)
-        report = Report(
-            Metrics(workdir / "metrics.jsonl", first_step),
-            unit=task.unit,
-            first_step=first_step,
-            num_steps=training.num_steps,
-            batches_per_epoch=task.batches_per_epoch,
-            console=console,
-        )
-        if not note["ended"]:
-            step = _step(task, training, transformation, dropout_key)
+        def train(step, state):
+            report = Report(
+                Metrics(workdir / "metrics.jsonl", step),
+                unit=task.unit,
+                first_step=step,
+                num_steps=training.num_steps,
+                batches_per_epoch=task.batches_per_epoch,
+                console=console,
+            )
             with report:
-                state = fit(
-                    make_driver(training.driver, step),
+                return fit(
+                    driver,
                     state,
-                    task.batches(first_step),
+                    task.batches(step),
                     _schedule(training),
                     evaluate=task.evaluate,
                     save=save,
                     observer=report,
                     observe=observer(optimizer),
                     clock=clock,
+                    left_out={step for row in left_out for step in range(*row)},
                 )
+
+        ended = note["ended"]
+        while not ended:
+            try:
+                state, ended = train(step, state), True
+            except TooManyFaults as faults:
+                # A run that is killed before it saves again comes to this point again.
+                left_out = _left_out(left_out, faults.steps)
+                step, state, _ = checkpoints.restore_newest(first[1]) or first
+                console.print(f"{faults}; goes back to step {step} and leaves them out")
+        if not note["ended"]:
             _tell_early_end(console, training, state)
     return Fitted(int(state.step), num_params, clock)
+
+
+def _left_out(before: list[list[int]], steps: range) -> list[list[int]]:
+    """Returns the rows of steps that are left out, with one more.
+
+    Raises:
+        InputError: there have been enough.
+    """
+    if len(before) == MAX_RETURNS:
+        raise InputError(
+            f"{len(steps)} updates up to step {steps.stop} had no usable loss or "
+            f"gradient, and the run has gone back {MAX_RETURNS} times already; lower "
+            "--optimizer.learning-rate or look at the data"
+        )
+    return [*before, [steps.start, steps.stop]]
 
 
 def _step(

@@ -16,6 +16,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from zoo.losses import TokenLoss
+from zoo.training.faults import Faults, is_harmless, no_faults, remember
 from zoo.training.plateau import Plateau, no_plateau
 
 Params = Any
@@ -32,6 +33,7 @@ class TrainState(struct.PyTreeNode):
             every leaf has.
         ema: the exponential moving average of `params`, None where none is kept.
         plateau: what the evaluations have come to.
+        faults: which updates were skipped, and what gradients are usual.
     """
 
     step: Any
@@ -39,6 +41,7 @@ class TrainState(struct.PyTreeNode):
     opt_state: optax.OptState
     ema: Params | None = None
     plateau: Plateau = struct.field(default_factory=no_plateau)
+    faults: Faults = struct.field(default_factory=no_faults)
 
     @property
     def eval_params(self) -> Params:
@@ -77,7 +80,8 @@ def make_train_step(
     Dropout of update n draws from `fold_in(key, n)`, so a resumed run is the same run.
     With an axis name, sums are added over that axis, and each of its shards draws its
     own dropout. Metrics are the mean loss in nats (unsmoothed), the number of labels
-    that it is a mean of, and the norm of the gradient before clipping.
+    that it is a mean of, the norm of the gradient before clipping, and what is known of
+    faults: an update that would do harm changes nothing but these and the step.
 
     Args:
         accumulation: portions in which a batch is taken, one after the other, so that
@@ -111,23 +115,34 @@ def make_train_step(
         gradient, loss = sums
         count = jnp.maximum(loss.count, 1.0)
         gradient = jax.tree.map(lambda leaf: leaf / count, gradient)
+        norm = optax.tree.norm(gradient)
+        new = _updated(state, optimizer, gradient, ema_decay)
+        made = is_harmless(state.faults, loss.smoothed, norm)
+        made &= jnp.isfinite(optax.tree.norm(new.params))
+        state = jax.tree.map(lambda old, new: jnp.where(made, new, old), state, new)
+        faults = remember(state.faults, state.step, norm, made)
         metrics = {
             "loss": loss.plain / count,
-            "count": loss.count,
-            "grad_norm": optax.tree.norm(gradient),
+            "count": jnp.where(made, loss.count, 0.0),
+            "grad_norm": norm,
+            "skipped": faults.skipped,
+            "longest": faults.longest,
+            "longest_end": faults.longest_end,
         }
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        updates = jax.tree.map(lambda leaf: leaf * state.plateau.scale, updates)
-        params = optax.apply_updates(state.params, updates)
-        ema = state.ema
-        if ema_decay:
-            ema = moving_average(ema, params, state.step + 1, ema_decay)
-        state = state.replace(
-            step=state.step + 1, params=params, opt_state=opt_state, ema=ema
-        )
-        return state, metrics
+        return state.replace(step=state.step + 1, faults=faults), metrics
 
     return step
+
+
+def _updated(state, optimizer, gradient, ema_decay):
+    """Returns the state after an update, but for its step."""
+    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    updates = jax.tree.map(lambda leaf: leaf * state.plateau.scale, updates)
+    params = optax.apply_updates(state.params, updates)
+    ema = state.ema
+    if ema_decay:
+        ema = moving_average(ema, params, state.step + 1, ema_decay)
+    return state.replace(params=params, opt_state=opt_state, ema=ema)
 
 
 def moving_average(

@@ -11,7 +11,9 @@ from jaxtyping import Float, Int
 
 from zoo.data.answers import normalise
 from zoo.data.vqa.examples import VisualQuestions
-from zoo.errors import InputError
+from zoo.errors import InputError, read_limited
+
+MAX_BYTES = 2**24  # of a table of answers
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ class AnswerTable:
             InputError: the file is missing or damaged.
         """
         try:
-            answers = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            answers = json.loads(read_limited(path, MAX_BYTES).decode())
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(
                 f"{path}: no answers, or damaged; restore the file or train again in a "
                 "new folder"

@@ -7,9 +7,11 @@ the model was trained on: proportions are not kept, and nothing is cut off or ad
 
 import dataclasses
 import io
+import math
 import os
 import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,10 +19,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 
-from zoo.errors import InputError
+from zoo.errors import InputError, read_limited
 
 # The plugins of other formats are not asked: some of them start programs.
 FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_BYTES = 2**28
 _REMEDY = "save it again as PNG, JPEG or WebP"
 # What Pillow raises when a file of these formats is damaged.
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError)
@@ -81,7 +84,7 @@ def squash(
 def read_bytes(path: str | os.PathLike[str]) -> io.BytesIO:
     """Returns what a file holds; raises InputError if it cannot be read."""
     try:
-        return io.BytesIO(Path(path).read_bytes())
+        return io.BytesIO(read_limited(path, MAX_BYTES))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -96,6 +99,34 @@ def read_image(
     """
     picture = decode_picture(read_bytes(path), str(path), max(height, width))
     return squash(picture, height, width)
+
+
+# What zipfile and NumPy raise: RuntimeError is of a file behind a password.
+_NO_ARRAY = (OSError, ValueError, EOFError, TypeError, RuntimeError, SyntaxError)
+_NO_ARRAY += (zipfile.BadZipFile, zlib.error, NotImplementedError, UnicodeError)
+
+
+def _array_of_zip(file: io.BytesIO, name: str) -> np.ndarray:
+    """Returns an array of an .npz; NumPy would make room for what its head says.
+
+    Raises:
+        KeyError: there is no such array.
+        MemoryError: it is larger than any that we read.
+    """
+    with zipfile.ZipFile(file) as archive:
+        if archive.getinfo(name).file_size > MAX_BYTES:
+            raise MemoryError(f"the array is larger than {MAX_BYTES:,} bytes")
+        with archive.open(name) as packed:
+            content = packed.read(MAX_BYTES)
+    head = io.BytesIO(content)
+    version = np.lib.format.read_magic(head)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(head)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(head)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize > len(content):
+        raise ValueError("the head of the array promises more than there is")
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,16 +153,17 @@ class RegionFiles:
     def __getitem__(self, number: int) -> Float[np.ndarray, "R D"]:
         path = self.paths[number]
         try:
-            with np.load(read_bytes(path)) as arrays:
-                boxes = arrays["x"].astype(np.float32)
+            boxes = _array_of_zip(read_bytes(path), "x.npy").astype(np.float32)
         except KeyError as error:
             wanted = f"[{self.region_dim}, boxes]"
             raise InputError(
                 f"{path}: no array x of {wanted}; copy it again"
             ) from error
-        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        except _NO_ARRAY as error:
             fault = "no .npz, or a damaged one"
             raise InputError(f"{path}: {fault}; copy it again") from error
+        except MemoryError as error:
+            raise InputError(f"{path}: {error}; copy it again") from error
         if boxes.ndim != 2 or len(boxes) != self.region_dim:
             raise InputError(
                 f"{path}: x has the shape {boxes.shape}, but should have "

@@ -1,0 +1,201 @@
+"""Kills training runs with SIGKILL at random moments, and starts them again.
+
+Half of the kills come while a checkpoint is being written. A run must always go on,
+repeat no more than one interval between checkpoints and the save that was cut off, and
+end with the parameters of a run that nobody killed, bit for bit.
+
+    python -m benchmarks.faults.kills translate --kills 50
+    python -m benchmarks.faults.kills vqa --kills 50
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as orbax
+
+from zoo.checkpoint_files import DamagedCheckpoint, verify
+from zoo.checkpoints import PARTIAL
+
+INTERVAL = 20
+COMMON = [
+    "--optimizer.warmup-steps=5",
+    f"--training.evaluation-interval={INTERVAL}",
+    "--training.ema-decay=0.9",
+]
+TASKS = {
+    "translate": [
+        "--data.num-train=300",
+        "--data.num-validation=10",
+        "--data.num-test=10",
+        "--model.vocab-size=600",
+        "--model.model-dim=16",
+        "--model.mlp-dim=16",
+        "--model.num-heads=2",
+        "--training.tokens-per-batch=512",
+        "--training.num-buckets=1",
+    ],
+    "vqa": [
+        "sort-of-clevr",
+        "--data.num-train=30",
+        "--data.num-validation=8",
+        "--data.num-test=12",
+        "--model.model-dim=16",
+        "--model.cnn-dim=8",
+        "--model.word-dim=8",
+        "--model.attention-dim=8",
+        "--training.images-per-batch=8",
+    ],
+}
+
+
+# Tiny models are compiled for longer than they train.
+_COMPILED_ONCE = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+
+
+@dataclass
+class Count:
+    """What came of the kills.
+
+    Attributes:
+        kills: runs killed.
+        mid_save: of these, while a checkpoint was being written.
+        damaged: finished checkpoints found damaged after a kill.
+        most_repeated: the largest number of updates that a kill cost.
+    """
+
+    kills: int = 0
+    mid_save: int = 0
+    damaged: int = 0
+    most_repeated: int = 0
+
+
+def command(task: str, workdir: Path, num_steps: int, seed: int) -> list[str]:
+    """Returns the command of a tiny run."""
+    preset = [x for x in TASKS[task] if not x.startswith("-")]
+    options = [x for x in TASKS[task] if x.startswith("-")]
+    return [
+        *(sys.executable, "-m", f"experiments.{task}.train", *preset, *options),
+        *(*COMMON, f"--training.num-steps={num_steps}", f"--seed={seed}"),
+        *("--workdir", str(workdir)),
+    ]
+
+
+def finished_steps(workdir: Path) -> list[int]:
+    """Returns the checkpoints of a run, ascending."""
+    directory = workdir / "checkpoints"
+    names = [path.name for path in directory.glob("*")] if directory.exists() else []
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def parameters(workdir: Path) -> str:
+    """Returns a digest of all arrays of the last checkpoint of a run."""
+    # Orbax compresses in threads, and files may differ where arrays do not.
+    step = finished_steps(workdir)[-1]
+    digest = hashlib.sha256(str(step).encode())
+    with warnings.catch_warnings():
+        # Orbax: where the arrays were is not asked for, but read from the checkpoint.
+        warnings.filterwarnings("ignore", message="Sharding info not provided")
+        tree = orbax.load(workdir / "checkpoints" / str(step))
+    for leaf in jax.tree.leaves(tree):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def storm(task: str, workdir: Path, kills: int, num_steps: int, seed: int) -> Count:
+    """Trains to the end, killed so many times, or as often as the run is long."""
+    rng, count = random.Random(seed), Count()
+    arguments = command(task, workdir, num_steps, seed)
+    environment = _COMPILED_ONCE | {
+        "JAX_COMPILATION_CACHE_DIR": f"{workdir.parent}/jax"
+    }
+    while True:
+        before = max(finished_steps(workdir), default=0)
+        with subprocess.Popen(
+            arguments,
+            env=environment | os.environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        ) as run:
+            while count.kills < kills and run.poll() is None:
+                if max(finished_steps(workdir), default=0) > before:
+                    if rng.random() < 0.5:
+                        time.sleep(rng.uniform(0, 0.5))
+                    elif not _begins_to_save(run, workdir):
+                        continue
+                    time.sleep(rng.uniform(0, 0.03))
+                    run.kill()
+                    break
+                time.sleep(0.005)
+            errors = run.communicate()[1].decode()
+        if run.returncode == 0:
+            return count
+        if run.returncode > 0:
+            raise SystemExit(f"unrecoverable after {count.kills} kills: {errors}")
+        _look(workdir, count)
+
+
+def _begins_to_save(run: subprocess.Popen, workdir: Path) -> bool:
+    """Waits for a checkpoint that is being written; False if the run ends before."""
+    while run.poll() is None:
+        if any((workdir / "checkpoints").glob(f"{PARTIAL}*")):
+            return True
+        time.sleep(0.001)
+    return False
+
+
+def _look(workdir: Path, count: Count) -> None:
+    directory, steps = workdir / "checkpoints", finished_steps(workdir)
+    unfinished = list(directory.glob(f"{PARTIAL}*"))
+    count.kills += 1
+    count.mid_save += bool(unfinished)
+    for step in steps:
+        try:
+            verify(directory / str(step))
+        except DamagedCheckpoint:
+            count.damaged += 1
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    done = int(lines[-1].partition('"step": ')[2].partition(",")[0])
+    count.most_repeated = max(count.most_repeated, done - steps[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--num-steps", type=int, default=1_000)
+    arguments = parser.parse_args()
+    task, num_steps, total, seed = arguments.task, arguments.num_steps, Count(), 0
+    with tempfile.TemporaryDirectory() as name:
+        while total.kills < arguments.kills:
+            whole, killed = Path(name, f"whole-{seed}"), Path(name, f"killed-{seed}")
+            storm(task, whole, 0, num_steps, seed)
+            left = arguments.kills - total.kills
+            count = storm(task, killed, left, num_steps, seed)
+            equal = parameters(whole) == parameters(killed)
+            print(f"seed {seed}: {count}, final parameters equal: {equal}", flush=True)
+            if not equal or count.damaged:
+                raise SystemExit(1)
+            # The interval, and what was trained while its checkpoint was written.
+            if count.most_repeated > 2 * INTERVAL:
+                raise SystemExit(f"{count.most_repeated} updates were repeated")
+            total.kills += count.kills
+            seed += 1
+    print(f"{total.kills} kills, 0 unrecoverable")
+
+
+if __name__ == "__main__":
+    main()
