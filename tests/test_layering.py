@@ -34,7 +34,15 @@ MAY_IMPORT = {
     "zoo.checkpoints": (),
     "zoo.data": ("zoo.data",),
     "zoo.training": ("zoo.training", "zoo.losses", "zoo.data", "zoo.checkpoints"),
-    "zoo.pretrained": ("zoo.pretrained", "zoo.layers", "zoo.models", "zoo.data"),
+    "zoo.pretrained": (
+        "zoo.pretrained",
+        "zoo.layers",
+        "zoo.models",
+        "zoo.data",
+        "zoo.catalogue",
+        "zoo.translation.options",
+    ),
+    "zoo.pretrained.directory": (),
     "zoo.catalogue": ("zoo.models",),
     "zoo.translation": (
         "zoo.translation",
