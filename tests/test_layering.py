@@ -50,6 +50,7 @@ MAY_IMPORT = {
         "zoo.models",
         "zoo.decoding",
         "zoo.data",
+        "zoo.pretrained",
         "zoo.runs",
     ),
     "zoo.visual": (

@@ -38,6 +38,7 @@ TINY = {
         )
         for positions in ("sinusoidal", "learned", "rotary", "relative", "alibi")
     },
+    "marian": ("marian-tiny", {**TRANSFORMER, "num_decoder_layers": 1}),
 }
 SOURCE = np.array([[3, 4, 5, 2, 0, 0], [6, 7, 8, 9, 10, 2], [5, 2, 0, 0, 0, 0]])
 INPUTS = np.array([[1, 5, 4, 3], [1, 10, 9, 8], [1, 7, 7, 3]])
@@ -354,9 +355,9 @@ def trained(name):
         features = model.apply(
             {"params": params}, batch["source"], batch["inputs"], method="features"
         )
-        table = model.apply({"params": params}, method="output_table")
+        table, bias = model.apply({"params": params}, method="output")
         labels = batch["labels"]
-        return tied_cross_entropy(features, table, labels, labels != 0, 0.0)
+        return tied_cross_entropy(features, table, labels, labels != 0, 0.0, bias)
 
     step = jax.jit(make_train_step(loss, optimizer, jax.random.key(1)))
     params = jax.jit(functools.partial(initialize, model))(jax.random.key(0))

@@ -26,6 +26,7 @@ _PRESETS: dict[str, AnyConfig] = {**PRESETS, **VISUAL_PRESETS}
 # The file that builds each family, imported when it is needed.
 _FILES: dict[str, str] = {
     "transformer": "zoo.models.transformer",
+    "marian": "zoo.models.marian",
     "rnn": "zoo.models.rnn_seq2seq",
     "bahdanau": "zoo.models.bahdanau_seq2seq",
     "luong": "zoo.models.luong_seq2seq",
@@ -48,6 +49,8 @@ _PAPERS: dict[str, str] = {
     "transformer-small": "Vaswani et al. 2017, arXiv:1706.03762",
     "transformer-base": "Vaswani et al. 2017, arXiv:1706.03762",
     "transformer-big": "Vaswani et al. 2017, arXiv:1706.03762",
+    "marian-tiny": "Junczys-Dowmunt et al. 2018, arXiv:1804.00344",
+    "marian-base": "Junczys-Dowmunt et al. 2018, arXiv:1804.00344; size of OPUS-MT",
     "vqa-baseline": "Antol et al. 2015, arXiv:1505.00468",
     "vqa-baseline-tiny": "Antol et al. 2015, arXiv:1505.00468",
     "stacked-attention": "Yang et al. 2016, arXiv:1511.02274",

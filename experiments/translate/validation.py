@@ -35,10 +35,10 @@ def batch_loss(
         rngs=None if key is None else {"dropout": key},
         method="features",
     )
-    table = model.apply({"params": params}, method="output_table")
+    table, bias = model.apply({"params": params}, method="output")
     labels = batch["labels"]
     return tied_cross_entropy(
-        features, table, labels, labels != model.pad_id, smoothing
+        features, table, labels, labels != model.pad_id, smoothing, bias
     )
 
 

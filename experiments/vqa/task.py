@@ -93,13 +93,14 @@ def _loss_of_words(model, table, params, batch, key, *, smoothing) -> TokenLoss:
         **_dropout(key),
     )
     valid = batch["valid"].reshape(-1)
-    output = model.apply({"params": params}, method="output_table")
+    output, bias = model.apply({"params": params}, method="output")
     loss = tied_cross_entropy(
         features,
         output,
         labels,
         valid[:, None] & (labels != model.pad_id),
         smoothing,
+        bias,
     )
     return loss._replace(count=valid.sum(dtype=jnp.float32))
 

@@ -9,6 +9,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+Output = tuple[Float[Array, "V D"], Float[Array, " V"] | None]
+
 
 def rows(
     table: Float[Array, "V D"], index: Int[Array, "*axes"]
@@ -58,3 +60,23 @@ class Embedding(nn.Module):
     def logits(self, features: Float[Array, "*axes D"]) -> Float[Array, "*axes V"]:
         """Scores the vocabulary with the same table."""
         return tied_logits(self.table, features)
+
+    def output(self) -> Output:
+        """Returns the matrix and the bias of `logits`."""
+        return self.table, None
+
+
+class BiasedEmbedding(Embedding):
+    """A table that embeds and scores, and a bias for the scores, zeros at first."""
+
+    def setup(self):
+        super().setup()
+        self.bias = self.param("bias", nn.initializers.zeros, (self.vocab_size,))
+
+    def logits(self, features: Float[Array, "*axes D"]) -> Float[Array, "*axes V"]:
+        """Scores the vocabulary with the same table and the bias."""
+        return super().logits(features) + self.bias
+
+    def output(self) -> Output:
+        """Returns the matrix and the bias of `logits`."""
+        return self.table, self.bias

@@ -16,6 +16,9 @@ FAMILIES: dict[str, str] = {
     "marian": "zoo.pretrained.marian",
 }
 
+# Those whose file tells the `longest` sentence too.
+TRANSLATORS = ("marian",)
+
 
 def from_pretrained(
     path: str | Path, *, revision: str | None = None
