@@ -4,13 +4,23 @@ import fnmatch
 import functools
 import importlib
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints, overload
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 
 from zoo.errors import InputError, unknown
 from zoo.models.configs import FAMILIES, PRESETS, ModelConfig
 from zoo.models.visual_configs import (
     VISUAL_FAMILIES,
     VISUAL_PRESETS,
+    VisionTransformerConfig,
     VisualConfig,
 )
 
@@ -34,6 +44,7 @@ _FILES: dict[str, str] = {
     "stacked-attention": "zoo.models.stacked_attention",
     "mcan": "zoo.models.mcan",
     "single-stream": "zoo.models.single_stream",
+    "vilt": "zoo.models.vilt",
     "answer-decoder": "zoo.models.answer_decoder",
 }
 
@@ -60,6 +71,7 @@ _PAPERS: dict[str, str] = {
     "mcan-large": "Yu et al. 2019, arXiv:1906.10770; size of OpenVQA",
     "single-stream": "Kim et al. 2021, arXiv:2102.03334",
     "single-stream-tiny": "Kim et al. 2021, arXiv:2102.03334",
+    "vilt": "Kim et al. 2021, arXiv:2102.03334",
     "answer-decoder": "Vaswani et al. 2017, arXiv:1706.03762, on words and regions",
     "answer-decoder-tiny": "Vaswani et al. 2017, arXiv:1706.03762, on words and "
     "regions",
@@ -105,16 +117,18 @@ def model_config(name: str, **overrides: Any) -> AnyConfig:
     for field, value in overrides.items():
         if field not in types:
             raise unknown(f"field of {name}", field, types)
-        accepted = (int, float) if types[field] is float else types[field]
+        if get_origin(hints[field]) is UnionType:  # a part that may be left out
+            accepted = hints[field]
+        else:
+            accepted = (int, float) if types[field] is float else types[field]
         if not isinstance(value, accepted) or isinstance(value, bool) != (
             types[field] is bool
         ):
             raise InputError(
                 f"{name}: {field} is {value!r}, which is no {types[field].__name__}"
             )
-        choices = get_args(hints[field])
-        if choices and value not in choices:
-            raise unknown(f"{field} of {name}", str(value), choices)
+        if get_origin(hints[field]) is Literal and value not in get_args(hints[field]):
+            raise unknown(f"{field} of {name}", str(value), get_args(hints[field]))
     return replace(config, **overrides)
 
 
@@ -167,11 +181,19 @@ def config_from_json(values: dict[str, Any]) -> Any:
     family = values.pop("family", None)
     if family not in _FAMILIES:
         raise unknown("family of models", str(family), _FAMILIES)
-    known = [field.name for field in fields(_FAMILIES[family])]
+    if values.get("tower") is not None:
+        values["tower"] = _from_fields(
+            VisionTransformerConfig, "tower", values["tower"]
+        )
+    return _from_fields(_FAMILIES[family], family, values)
+
+
+def _from_fields(kind: Any, what: str, values: dict[str, Any]) -> Any:
+    known = [field.name for field in fields(kind)]
     for name in values:
         if name not in known:
-            raise unknown(f"field of {family}", name, known)
-    return _FAMILIES[family](**values)
+            raise unknown(f"field of {what}", name, known)
+    return kind(**values)
 
 
 def _family(config: AnyConfig) -> str:

@@ -72,10 +72,11 @@ class Config:
             )
         shape = self.data.image_shape
         wanted = shape[1] if len(shape) == 2 else 0
-        if self.model.region_dim != wanted:
+        given = getattr(self.model, "region_dim", 0)
+        if given != wanted:
             raise InputError(
-                f"region_dim is {self.model.region_dim}, but the images of this data "
-                f"want {wanted}, where 0 is pixels; set --model.region-dim {wanted}"
+                f"region_dim is {given}, but the images of this data want {wanted}, "
+                f"where 0 is pixels; set --model.region-dim {wanted}"
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from experiments.vqa.dataset import Dataset, encode
 from experiments.vqa.scoring import scores_of
 from zoo.catalogue import build
 from zoo.data.vqa.batching import GroupPlan, evaluation_batches, training_batches
+from zoo.data.vqa.words import QuestionWords
 from zoo.losses import (
     TokenLoss,
     label_smoothed_cross_entropy,
@@ -23,6 +24,7 @@ from zoo.models.visual_contract import initialize
 from zoo.training.run import Task
 from zoo.training.step import LossFunction, TrainState
 from zoo.visual.answerer import VisualAnswerer, answer_tokens, sized
+from zoo.visual.images import OneShape
 from zoo.vqa_metrics import accuracy
 
 
@@ -122,10 +124,9 @@ class Validation:
         self._answerer = VisualAnswerer(
             model,
             None,
-            dataset.tokenizer,
+            QuestionWords(dataset.tokenizer, config.data.max_words),
+            OneShape(config.data.image_shape),
             dataset.answers,
-            image_shape=config.data.image_shape,
-            max_words=config.data.max_words,
         )
 
     def __call__(self, state: TrainState) -> dict[str, float]:

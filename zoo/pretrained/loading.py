@@ -13,6 +13,10 @@ from zoo.pretrained.hub import download
 
 # The file of each family, imported when it is needed.
 FAMILIES: dict[str, str] = {
+    "vit": "zoo.pretrained.vit",
+    "clip": "zoo.pretrained.vit",
+    "clip_vision_model": "zoo.pretrained.vit",
+    "vilt": "zoo.pretrained.vilt",
     "marian": "zoo.pretrained.marian",
 }
 
