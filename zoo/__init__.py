@@ -32,6 +32,9 @@ __all__ = [
     "from_pretrained",
     "list_models",
     "load",
+    "load_params",
+    "save_params",
+    "save_pretrained",
 ]
 
 
@@ -95,6 +98,44 @@ def from_pretrained(
     from zoo.pretrained import loading
 
     return loading.from_pretrained(path, revision=revision)
+
+
+def save_pretrained(
+    model: Any, params: Any, tokenizer: Any, directory: "str | Path", **options: Any
+) -> None:
+    """Writes a Transformer as a Marian directory of Hugging Face, all of it or nothing.
+
+    See `zoo.pretrained.export.save_pretrained` for the options.
+
+    Raises:
+        InputError: the directory exists, or Marian cannot express the model or the
+            tokenizer.
+    """
+    from zoo.pretrained import export
+
+    export.save_pretrained(model, params, tokenizer, directory, **options)
+
+
+def save_params(params: Any, path: "str | Path") -> None:
+    """Writes the parameters of any model to a safetensors file, at once or not at all.
+
+    Raises:
+        InputError: the file exists already.
+    """
+    from zoo.pretrained import export
+
+    export.save_params(params, path)
+
+
+def load_params(path: "str | Path") -> Any:
+    """Returns the parameters that `save_params` wrote, bit for bit.
+
+    Raises:
+        InputError: there is no such file, or it is damaged.
+    """
+    from zoo.pretrained import export
+
+    return export.load_params(path)
 
 
 def _is_pretrained(path: "str | Path") -> bool:

@@ -8,7 +8,7 @@ import jax
 from experiments.translate.config import Config, DecodingConfig
 from experiments.translate.corpus import Corpora
 from experiments.translate.scoring import score, translate_all
-from zoo.data.batching import evaluation_batches
+from zoo.data.batching import SpecialIds, evaluation_batches
 from zoo.data.text import ParallelText
 from zoo.losses import TokenLoss, tied_cross_entropy
 from zoo.models.contract import Seq2Seq
@@ -42,6 +42,11 @@ def batch_loss(
     )
 
 
+def special_ids(model: Seq2Seq) -> SpecialIds:
+    """Returns the ids that stand for no text, as the model has them."""
+    return SpecialIds(model.pad_id, model.start_id, model.eos_id)
+
+
 class Validation:
     """Measures a state: loss on all, scores of greedy translations of some."""
 
@@ -54,6 +59,7 @@ class Validation:
             *corpora.validation_ids,
             tokens_per_batch=config.training.tokens_per_batch,
             num_buckets=1,
+            special=special_ids(model),
         )
         self._loss = jax.jit(partial(batch_loss, model, key=None, smoothing=0.0))
 

@@ -22,7 +22,7 @@ from zoo.errors import InputError, unknown
 FILES = ("source.spm", "target.spm", "vocab.json")
 _SPECIAL = ("<pad>", "</s>", "<unk>")
 _LANGUAGE = re.compile(r">>[^<>]*<<")
-_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class MarianTokenizer:
@@ -43,7 +43,7 @@ class MarianTokenizer:
         vocab_size: int | None = None,
         where: str = "tokenizer",
     ):
-        self._files = dict(files)
+        self.files = dict(files)
         self._source, self._target = (
             _subwords(files[name], f"{where}/{name}") for name in FILES[:2]
         )
@@ -95,10 +95,19 @@ class MarianTokenizer:
 
         Special tokens write nothing, and a byte of a character writes U+FFFD.
         """
-        pieces = [self._piece.get(number, "") for number in range(self.vocab_size)]
+        pieces = (self._piece.get(number, "") for number in range(self.vocab_size))
         return [
-            "" if piece in _SPECIAL else _BYTE.sub("\ufffd", piece).replace("▁", " ")
+            ""
+            if self._is_special(piece)
+            else _BYTE.sub(_spelled, piece).replace("▁", " ")
             for piece in pieces
+        ]
+
+    def piece_table(self) -> list[str]:
+        """Returns every piece in the order of the ids; what has no name is numbered."""
+        return [
+            self._piece.get(number, f"<unused{number}>")
+            for number in range(self.vocab_size)
         ]
 
     def labels(self, ids: Sequence[int]) -> list[str]:
@@ -110,7 +119,7 @@ class MarianTokenizer:
         data = io.BytesIO()
         with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in [
-                *self._files.items(),
+                *self.files.items(),
                 ("vocab_size", str(self.vocab_size).encode()),
             ]:
                 # Without the time of day, so that equal tokenizers are equal files.
@@ -137,6 +146,10 @@ class MarianTokenizer:
             ) from None
         return cls(files, size, str(path))
 
+    def _is_special(self, piece: str) -> bool:
+        place = self._target.piece_to_id(piece)
+        return piece in _SPECIAL or self._target.is_control(place)
+
     def _encode_source(self, sentence: str) -> list[int]:
         if not self._languages or not (code := _LANGUAGE.match(sentence)):
             return self._encode(self._source, sentence)
@@ -161,11 +174,14 @@ def _subwords(model: bytes, where: str):
     import sentencepiece
 
     try:
-        return sentencepiece.SentencePieceProcessor(model_proto=model)
+        if model:  # without any, the processor would wait for one
+            return sentencepiece.SentencePieceProcessor(model_proto=model)
+        reason = "empty"
     except (RuntimeError, OSError, ValueError) as error:
-        raise InputError(
-            f"{where}: no sound sentencepiece model ({error}); download it again"
-        ) from None
+        reason = " ".join(str(error).split())
+    raise InputError(
+        f"{where}: no sound sentencepiece model ({reason}); download it again"
+    )
 
 
 def _numbers(data: bytes, where: str) -> dict[str, int]:
@@ -181,6 +197,11 @@ def _numbers(data: bytes, where: str) -> dict[str, int]:
         if token not in table:
             raise InputError(f"{where}: lacks {token}; download it again")
     return table
+
+
+def _spelled(byte: re.Match[str]) -> str:
+    code = int(byte[1], 16)
+    return chr(code) if code < 128 else "\ufffd"
 
 
 def _unicode(sentences: Sequence[str]) -> Sequence[str]:

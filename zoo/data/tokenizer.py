@@ -162,6 +162,14 @@ class Tokenizer:
         first, *texts = self.decode([[self.unknown_id], *rows])
         return [text.removeprefix(first) for text in texts]
 
+    def sentencepiece(self) -> bytes | None:
+        """Returns the model of sentencepiece, None if tokens are no subwords."""
+        return None if isinstance(self._processor, TokenTable) else self._model
+
+    def piece_table(self) -> list[str]:
+        """Returns every piece in the order of the ids."""
+        return self._processor.id_to_piece([*range(self.vocab_size)])
+
     def labels(self, ids: Sequence[int]) -> list[str]:
         """Returns one label for each id, as a person reads it.
 

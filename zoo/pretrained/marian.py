@@ -9,8 +9,9 @@ from typing import Any
 
 from zoo.data.marian_tokens import FILES, MarianTokenizer
 from zoo.models.configs import MarianConfig
-from zoo.models.contract import Seq2Seq, initialize
+from zoo.models.contract import initialize
 from zoo.models.marian import build
+from zoo.models.transformer import Transformer
 from zoo.pretrained.conversion import (
     Rule,
     abstract,
@@ -28,24 +29,33 @@ TABLE = "model.shared.weight"
 IGNORED = [r"model\.(en|de)coder\.embed_positions\.weight"]
 
 
-def load(directory: Directory) -> tuple[Seq2Seq, Any, MarianTokenizer]:
+def load(directory: Directory) -> tuple[Transformer, Any, MarianTokenizer]:
     """Returns (model, params, tokenizer) of a directory.
 
     Raises:
         InputError: the directory is damaged, or our Transformer cannot express it.
     """
-    config = config_of(directory)
     files = {name: directory.path(name).read_bytes() for name in FILES}
-    tokenizer = MarianTokenizer(files, config.vocab_size, str(directory.root))
-    weights, model = directory.weights(), build(config)
+    model, params = load_weights(directory)
+    return model, params, MarianTokenizer(files, model.vocab_size, str(directory.root))
+
+
+def load_weights(directory: Directory) -> tuple[Transformer, Any]:
+    """Returns (model, params), without the tokenizer.
+
+    Raises:
+        InputError: the directory is damaged, or our Transformer cannot express it.
+    """
+    config = config_of(directory)
+    model = build(config)
     params = convert(
-        weights,
+        directory.weights(),
         rules(config.num_heads),
         abstract(partial(initialize, model)),
         ignored=IGNORED,
         where=str(directory.root),
     )
-    return model, params, tokenizer
+    return model, params
 
 
 def longest(directory: Directory) -> int:
@@ -75,11 +85,18 @@ def config_of(directory: Directory) -> MarianConfig:
         activation=choose(directory, "activation_function", ACTIVATIONS),
         dropout_rate=rate(directory, "dropout"),
         attention_dropout_rate=rate(directory, "attention_dropout"),
-        zero_start=False,
+        zero_start=_starts_with_zeros(directory),
         pad_id=number("pad_token_id"),
         start_id=number("decoder_start_token_id"),
         eos_id=number("eos_token_id"),
     )
+
+
+def _starts_with_zeros(directory: Directory) -> bool:
+    """Returns whether the start token has a row of zeros, which is to stay so."""
+    table = directory.weights().get(TABLE)
+    start = integer(directory, "decoder_start_token_id")
+    return table is not None and start < len(table) and not table[start].any()
 
 
 def rules(num_heads: int) -> list[Rule]:

@@ -39,6 +39,7 @@ class Task:
         batches_per_epoch: to say in which epoch an update is made.
         shapes: what a batch looks like, for people.
         evaluate: returns at least "loss", in nats a unit.
+        initial: parameters to begin with; None draws them.
     """
 
     unit: str
@@ -48,6 +49,7 @@ class Task:
     batches_per_epoch: int
     shapes: str
     evaluate: Evaluate
+    initial: Any = None
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,12 @@ def train_to_end(
     transformation = make_optimizer(optimizer, training.num_steps)
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
 
-    def begin(key):
-        return init_state(task.init(key), transformation, ema=training.ema_decay > 0)
+    def begin(key, params):
+        params = task.init(key) if params is None else params
+        return init_state(params, transformation, ema=training.ema_decay > 0)
 
-    state = jax.jit(begin)(init_key)  # one program, quicker than many small ones
+    # One program, quicker than many small ones.
+    state = jax.jit(begin)(init_key, task.initial)
     num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     console.print(
         f"{num_params:,} parameters, {task.batches_per_epoch} updates an epoch, "
