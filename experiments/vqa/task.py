@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from experiments.vqa.config import Config, VisualTraining
 from experiments.vqa.dataset import Dataset, encode
+from experiments.vqa.initial import initial_params
 from experiments.vqa.scoring import scores_of
 from zoo.catalogue import build
 from zoo.data.vqa.batching import GroupPlan, evaluation_batches, training_batches
@@ -55,6 +56,7 @@ def task(config: Config, dataset: Dataset) -> Task:
             f"{training.questions_per_image} questions each"
         ),
         evaluate=Validation(config, dataset, model, loss),
+        initial=initial_params(config, model),
     )
 
 

@@ -90,9 +90,13 @@ def test_what_we_cannot_do_is_refused(tmp_path, changed, message):
     values = directory.read_json(FILE)
     assert fitting(directory, 384, 32) == FitMultiples(384, 32)
     (tmp_path / FILE).write_text(json.dumps(values | changed))
-    with pytest.raises(InputError, match=message):
+
+    def prepare():
         fitting(directory, 384, 32)
         folded({"p.weight": np.zeros((5, 3, 2, 2))}, directory, "p")
+
+    with pytest.raises(InputError, match=message):
+        prepare()
 
 
 def test_a_crop_or_a_square_of_another_size_is_refused(tmp_path):

@@ -97,13 +97,13 @@ def first_map(
         class_token: name of a vector.
         positions: name of the vectors of all places.
     """
-    places = weights[positions] if positions in weights else np.zeros(0)
-    places = places.reshape(-1, places.shape[-1])
+    places = required(weights, directory, positions)
+    places = places.reshape(-1, *places.shape[-1:])
     side = math.isqrt(max(len(places) - 1, 0))
-    if not side or len(places) != 1 + side**2:
+    if places.ndim != 2 or not side or len(places) != 1 + side**2:
         raise InputError(
-            f"{directory.root}: {positions} is missing, or of no square; download it "
-            "again"
+            f"{directory.root}: {positions} has {len(places)} places, which are no "
+            "square and one; download it again"
         )
     token = required(weights, directory, class_token).reshape(-1)
     if token.shape != places[0].shape:

@@ -15,7 +15,7 @@ from zoo.checkpoints import Checkpoints
 from zoo.training.config import OptimizerConfig, TrainingConfig
 from zoo.training.devices import make_driver
 from zoo.training.loop import Evaluate, Schedule, fit
-from zoo.training.optimizers import make_optimizer, observer
+from zoo.training.optimizers import hold, make_optimizer, observer
 from zoo.training.progress import Report
 from zoo.training.records import Metrics, open_run, read_json
 from zoo.training.step import (
@@ -141,7 +141,8 @@ def train_to_end(
             console=console,
         )
         if not note["ended"]:
-            step = _step(task, training, transformation, dropout_key)
+            loss = hold(task.loss, optimizer.frozen)
+            step = _step(loss, training, transformation, dropout_key)
             with report:
                 state = fit(
                     make_driver(training.driver, step),
@@ -159,13 +160,13 @@ def train_to_end(
 
 
 def _step(
-    task: Task,
+    loss: LossFunction,
     training: TrainingConfig,
     optimizer: GradientTransformation,
     key: jax.Array,
 ) -> Step:
     return make_train_step(
-        task.loss,
+        loss,
         optimizer,
         key,
         accumulation=training.accumulation,
