@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "zoo.models.visual_configs": (),
     "zoo.losses": (),
     "zoo.decoding": ("zoo.decoding",),
+    "zoo.serving": ("zoo.decoding",),
     "zoo.metrics": ("zoo.data.answers",),
     "zoo.vqa_metrics": ("zoo.data.answers",),
     "zoo.grounding": (),

@@ -37,6 +37,7 @@ _PRESETS: dict[str, AnyConfig] = {**PRESETS, **VISUAL_PRESETS}
 _FILES: dict[str, str] = {
     "transformer": "zoo.models.transformer",
     "marian": "zoo.models.marian",
+    "t5": "zoo.models.t5",
     "rnn": "zoo.models.rnn_seq2seq",
     "bahdanau": "zoo.models.bahdanau_seq2seq",
     "luong": "zoo.models.luong_seq2seq",

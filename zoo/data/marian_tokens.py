@@ -45,7 +45,7 @@ class MarianTokenizer:
     ):
         self.files = dict(files)
         self._source, self._target = (
-            _subwords(files[name], f"{where}/{name}") for name in FILES[:2]
+            read_subwords(files[name], f"{where}/{name}") for name in FILES[:2]
         )
         self._number = _numbers(files["vocab.json"], f"{where}/vocab.json")
         self._vocab_size = max(self._number.values()) + 1
@@ -74,7 +74,7 @@ class MarianTokenizer:
             InputError: the model does not know the language, or a sentence is no
                 Unicode text.
         """
-        return [self._encode_source(sentence) for sentence in _unicode(sentences)]
+        return [self._encode_source(sentence) for sentence in unicode(sentences)]
 
     def encode_targets(self, sentences: Sequence[str]) -> list[list[int]]:
         """Returns the ids of sentences that are written, without start and end.
@@ -82,9 +82,7 @@ class MarianTokenizer:
         Raises:
             InputError: a sentence is no Unicode text.
         """
-        return [
-            self._encode(self._target, sentence) for sentence in _unicode(sentences)
-        ]
+        return [self._encode(self._target, sentence) for sentence in unicode(sentences)]
 
     def decode(self, ids: Sequence[Ids] | np.ndarray) -> list[str]:
         """Returns the text before the first end of each row, without special tokens."""
@@ -116,18 +114,7 @@ class MarianTokenizer:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the three files into one archive, at once or not at all."""
-        data = io.BytesIO()
-        with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in [
-                *self.files.items(),
-                ("vocab_size", str(self.vocab_size).encode()),
-            ]:
-                # Without the time of day, so that equal tokenizers are equal files.
-                archive.writestr(zipfile.ZipInfo(name), content)
-        path = pathlib.Path(path)
-        partial = path.with_name(f"{path.name}.partial")
-        partial.write_bytes(data.getvalue())
-        os.replace(partial, path)
+        write_archive(self.files, self.vocab_size, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "MarianTokenizer":
@@ -136,15 +123,7 @@ class MarianTokenizer:
         Raises:
             InputError: the file is damaged.
         """
-        try:
-            with zipfile.ZipFile(path) as archive:
-                files = {name: archive.read(name) for name in FILES}
-                size = int(archive.read("vocab_size"))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-            raise InputError(
-                f"{path}: damaged ({error}); restore the file or train again"
-            ) from None
-        return cls(files, size, str(path))
+        return cls(*read_archive(path, FILES), str(path))
 
     def _is_special(self, piece: str) -> bool:
         place = self._target.piece_to_id(piece)
@@ -169,7 +148,7 @@ class MarianTokenizer:
         return self._target.decode_pieces(pieces).replace("▁", " ").strip()
 
 
-def _subwords(model: bytes, where: str):
+def read_subwords(model: bytes, where: str):
     """Returns the processor of a sentencepiece model."""
     import sentencepiece
 
@@ -204,7 +183,41 @@ def _spelled(byte: re.Match[str]) -> str:
     return chr(code) if code < 128 else "\ufffd"
 
 
-def _unicode(sentences: Sequence[str]) -> Sequence[str]:
+def write_archive(
+    files: Mapping[str, bytes], vocab_size: int, path: str | os.PathLike[str]
+) -> None:
+    """Writes files and the size of a vocabulary, at once or not at all."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {**files, "vocab_size": b"%d" % vocab_size}.items():
+            # Without the time of day, so that equal tokenizers are equal files.
+            archive.writestr(zipfile.ZipInfo(name), content)
+    path = pathlib.Path(path)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(data.getvalue())
+    os.replace(partial, path)
+
+
+def read_archive(
+    path: str | os.PathLike[str], names: Sequence[str]
+) -> tuple[dict[str, bytes], int]:
+    """Returns the files and the size of the vocabulary that `write_archive` wrote.
+
+    Raises:
+        InputError: the archive is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files = {name: archive.read(name) for name in names}
+            return files, int(archive.read("vocab_size"))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(
+            f"{path}: damaged ({error}); restore the file or train again"
+        ) from None
+
+
+def unicode(sentences: Sequence[str]) -> Sequence[str]:
+    """Returns the sentences; refuses what is no Unicode text."""
     for number, sentence in enumerate(sentences, start=1):
         try:
             sentence.encode()

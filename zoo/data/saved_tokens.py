@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from zoo.data import t5_tokens
 from zoo.data.marian_tokens import MarianTokenizer
+from zoo.data.t5_tokens import T5Tokenizer
 from zoo.data.text_tokens import TextTokens
 from zoo.data.tokenizer import Tokenizer
 
@@ -17,7 +19,8 @@ def load_tokenizer(path: str | Path) -> TextTokens:
     """
     path = Path(path)
     if path.is_file():
-        with path.open("rb") as file:
-            if file.read(len(ARCHIVE)) == ARCHIVE:
-                return MarianTokenizer.load(path)
+        data = path.read_bytes()
+        if data.startswith(ARCHIVE):
+            kind = T5Tokenizer if t5_tokens.FILE.encode() in data else MarianTokenizer
+            return kind.load(path)
     return Tokenizer.load(path)

@@ -80,3 +80,23 @@ class BiasedEmbedding(Embedding):
     def output(self) -> Output:
         """Returns the matrix and the bias of `logits`."""
         return self.table, self.bias
+
+
+class UntiedEmbedding(Embedding):
+    """A table that embeds and another one that scores."""
+
+    def setup(self):
+        super().setup()
+        self.output_table = self.param(
+            "output",
+            nn.initializers.normal(self.model_dim**-0.5),
+            (self.vocab_size, self.model_dim),
+        )
+
+    def logits(self, features: Float[Array, "*axes D"]) -> Float[Array, "*axes V"]:
+        """Scores the vocabulary with a table of its own."""
+        return tied_logits(self.output_table, features)
+
+    def output(self) -> Output:
+        """Returns the matrix and the bias of `logits`."""
+        return self.output_table, None

@@ -75,6 +75,42 @@ class MarianConfig:
 
 
 @dataclass(frozen=True)
+class T5Config:
+    """Transformer as in T5 (Raffel et al. 2020) or its version 1.1.
+
+    Attributes:
+        num_layers: of the encoder.
+        feed_forward: its activation; the gated ones are of version 1.1.
+        tied: whether the table that embeds also scores, as in version 1.0.
+        num_buckets: of distances between tokens.
+        max_distance: beyond which distances are alike.
+        dropout_rate: of embeddings, sublayers and attention weights.
+    """
+
+    vocab_size: int = 32_128
+    num_layers: int = 6
+    num_decoder_layers: int = 6
+    model_dim: int = 512
+    mlp_dim: int = 2048
+    num_heads: int = 8
+    head_dim: int = 64
+    feed_forward: Literal["relu", "gated-gelu", "gated-silu"] = "relu"
+    tied: bool = True
+    num_buckets: int = 32
+    max_distance: int = 128
+    dropout_rate: float = 0.1
+    pad_id: int = 0
+    start_id: int = 0
+    eos_id: int = 1
+
+    def __post_init__(self):
+        sizes = ("vocab_size", "num_layers", "model_dim", "mlp_dim", "num_heads")
+        more = ("num_decoder_layers", "head_dim", "num_buckets", "max_distance")
+        require_positive(self, *sizes, *more)
+        require_rate(self, "dropout_rate")
+
+
+@dataclass(frozen=True)
 class RNNConfig:
     """Recurrent encoder-decoder without attention: the bottleneck.
 
@@ -162,13 +198,19 @@ def _check_transformer(config: "TransformerConfig | MarianConfig") -> None:
 
 
 ModelConfig = (
-    TransformerConfig | MarianConfig | RNNConfig | BahdanauConfig | LuongConfig
+    TransformerConfig
+    | MarianConfig
+    | T5Config
+    | RNNConfig
+    | BahdanauConfig
+    | LuongConfig
 )
 
 # The name under which a configuration is written to JSON.
 FAMILIES: dict[str, type[ModelConfig]] = {
     "transformer": TransformerConfig,
     "marian": MarianConfig,
+    "t5": T5Config,
     "rnn": RNNConfig,
     "bahdanau": BahdanauConfig,
     "luong": LuongConfig,

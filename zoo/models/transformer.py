@@ -41,6 +41,11 @@ class Memory(NamedTuple):
     valid: Bool[Array, "B S"]
 
 
+def no_norm() -> Callable[[Array], Array]:
+    """Returns what leaves states as they are."""
+    return lambda states: states
+
+
 class Transformer(nn.Module):
     """Encoder-decoder Transformer under the contract of `zoo.models.contract`.
 
@@ -53,6 +58,7 @@ class Transformer(nn.Module):
         num_decoder_layers: None for as many as the encoder has.
         make_embedding: makes what embeds both sides and scores the output.
         zero_start: the decoder reads zeros in the place of the start token.
+        final_norm: makes the norm at the end of a stack, for blocks with `pre_norm`.
     """
 
     encoder_block: Callable[[], nn.Module]
@@ -70,12 +76,15 @@ class Transformer(nn.Module):
     num_decoder_layers: int | None = None
     make_embedding: Callable[[int, int], Embedding] = Embedding
     zero_start: bool = False
+    final_norm: Callable[[], Callable] = no_norm
 
     def setup(self):
         self.embedding = self.make_embedding(self.vocab_size, self.model_dim)
         self.encoder = [self.encoder_block() for _ in range(self.num_layers)]
         num_decoder_layers = self.num_decoder_layers or self.num_layers
         self.decoder = [self.decoder_block() for _ in range(num_decoder_layers)]
+        self.encoder_norm = self.final_norm()
+        self.decoder_norm = self.final_norm()
         self.source_positions = self.encoder_positions()
         self.target_positions = self.decoder_positions()
         self.drop = Dropout(self.dropout_rate)
@@ -116,7 +125,7 @@ class Transformer(nn.Module):
                 positions=positions[None],
                 deterministic=deterministic,
             )
-        return states
+        return self.decoder_norm(states)
 
     def logits(self, features: Float[Array, "*axes D"]) -> Float[Array, "*axes V"]:
         """Scores the vocabulary, as a rule with the table that embeds."""
@@ -144,6 +153,7 @@ class Transformer(nn.Module):
                 positions=positions[None],
                 deterministic=deterministic,
             )
+        states = self.encoder_norm(states)
         return Memory(tuple(block.memory(states) for block in self.decoder), valid)
 
     def start(
@@ -174,7 +184,7 @@ class Transformer(nn.Module):
                 states, cache, position, layer, memory_mask, bias
             )
             caches.append(cache)
-        return tuple(caches), states
+        return tuple(caches), self.decoder_norm(states)
 
     def reorder(
         self, carry: tuple[Cache, ...], parents: Int[Array, "B W"]

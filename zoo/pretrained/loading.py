@@ -18,10 +18,11 @@ FAMILIES: dict[str, str] = {
     "clip_vision_model": "zoo.pretrained.vit",
     "vilt": "zoo.pretrained.vilt",
     "marian": "zoo.pretrained.marian",
+    "t5": "zoo.pretrained.t5",
 }
 
 # Those whose file tells the `longest` sentence too.
-TRANSLATORS = ("marian",)
+TRANSLATORS = ("marian", "t5")
 
 
 def from_pretrained(
