@@ -99,5 +99,5 @@ def test_an_encoder_is_the_models(model):
     for source in map(jnp.asarray, SOURCES):
         found = program.call(params, source)
         expected = model.apply({"params": params}, source, method="encode")
-        for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        for a, b in zip(found, jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)

@@ -79,6 +79,12 @@ _PAPERS: dict[str, str] = {
 }
 
 
+_WEIGHTS: dict[str, str] = {
+    "marian-base": "OPUS-MT, Helsinki-NLP/opus-mt-… (CC-BY 4.0)",
+    "vilt": "dandelin/vilt-b32-finetuned-vqa (Apache-2.0)",
+}
+
+
 @dataclass(frozen=True)
 class Description:
     """What the zoo knows of a model.
@@ -87,12 +93,14 @@ class Description:
         paper: authors, year and where to read it.
         config: the preset's configuration.
         num_params: parameters of the preset at its default vocabulary.
+        weights: whose weights can be imported, and under which licence; else empty.
     """
 
     name: str
     paper: str
     config: dict[str, Any]
     num_params: int
+    weights: str = ""
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -216,4 +224,6 @@ def describe(name: str) -> Description:
         lambda key: contract.initialize(build(config), key), jax.random.key(0)
     )
     num_params = sum(leaf.size for leaf in jax.tree.leaves(shapes))
-    return Description(name, _PAPERS[name], asdict(config), num_params)
+    return Description(
+        name, _PAPERS[name], asdict(config), num_params, _WEIGHTS.get(name, "")
+    )

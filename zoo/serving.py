@@ -19,7 +19,7 @@ from zoo.decoding import Decodable, ban, beam_search
 def export_encoder(
     model: Decodable, params: Any, source_length: int
 ) -> export.Exported:
-    """Returns the program (params, source [B, S]) -> memory, for any B.
+    """Returns the program (params, source [B, S]) -> leaves of the memory, for any B.
 
     Args:
         params: whose shapes and dtypes count, or shapes alone.
@@ -27,7 +27,9 @@ def export_encoder(
     """
 
     def encode(params, source):
-        return model.apply({"params": params}, source, method="encode")
+        # Leaves alone: a program knows of no classes of ours.
+        memory = model.apply({"params": params}, source, method="encode")
+        return jax.tree.leaves(memory)
 
     return _export(encode, params, source_length)
 

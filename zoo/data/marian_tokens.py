@@ -56,7 +56,9 @@ class MarianTokenizer:
                     f"the model has {vocab_size} tokens; download the directory again"
                 )
             self._vocab_size = vocab_size
-        self.pad_id, self.eos_id, self.unknown_id = map(self._number.get, _SPECIAL)
+        self.pad_id, self.eos_id, self.unknown_id = (
+            self._number[token] for token in _SPECIAL
+        )
         self._piece = {number: piece for piece, number in self._number.items()}
         self._languages = sorted(filter(_LANGUAGE.fullmatch, self._number))
 

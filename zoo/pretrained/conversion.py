@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -19,6 +18,7 @@ from zoo.errors import InputError
 
 Transform = Callable[[np.ndarray], np.ndarray]
 MOST_TOLD = 8  # names of each kind of fault
+ALIGNMENT = 64  # bytes
 
 
 def as_it_is(array: np.ndarray) -> np.ndarray:
@@ -125,10 +125,8 @@ def convert(
         InputError: tensors are left over, missing, unlike where they are tied, or of
             the wrong shape; lists them all.
     """
-    expected = {
-        path: tuple(leaf.shape)
-        for path, leaf in flatten_dict(abstract_params, sep="/").items()
-    }
+    flat: dict[str, Any] = flatten_dict(abstract_params, sep="/")
+    expected = {path: tuple(leaf.shape) for path, leaf in flat.items()}
     params, seen, wrong, unknown = {}, set(), [], []
     for name in sorted(weights):
         rule, path = _rule_of(name, rules)
@@ -148,8 +146,7 @@ def convert(
                 f"{name} {list(array.shape)} for {path} {list(expected[path])}"
             )
         elif path not in params:
-            # A copy, so that no buffer of the file stays behind a view of it.
-            params[path] = jnp.array(ours)
+            params[path] = jax.device_put(_aligned(ours))
         elif not np.array_equal(params[path], ours):
             wrong.append(f"{name} differs from what it is tied to, {path}")
     _tell(
@@ -173,6 +170,15 @@ def _rule_of(name: str, rules: Sequence[Rule]) -> tuple[Rule | None, str]:
         if match := re.fullmatch(rule.pattern, name):
             return rule, match.expand(rule.path)
     return None, ""
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """Returns a copy where XLA wants an array, so that JAX takes it without copies."""
+    buffer = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+    first = -buffer.ctypes.data % ALIGNMENT
+    copy = buffer[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def _tell(where: str, faults: dict[str, list[str]]) -> None:

@@ -7,7 +7,7 @@ English to German: ".
 import math
 from collections import ChainMap
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -54,7 +54,8 @@ def load_weights(directory: Directory) -> tuple[Transformer, Any]:
     config, weights = config_of(directory), directory.weights()
     model = build(config)
     if not config.tied and OUTPUT not in weights:
-        weights = ChainMap({OUTPUT: weights["shared.weight"]}, weights)
+        output = {OUTPUT: weights["shared.weight"]}
+        weights = ChainMap(output, cast("dict[str, np.ndarray]", weights))
     params = convert(
         weights,
         rules(config, scaled=_is_scaled(directory)),

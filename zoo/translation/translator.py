@@ -132,11 +132,9 @@ class Translator:
             raise InputError(
                 f"{path}: a {directory.config['model_type']}, which does not translate"
             )
-        return cls(
-            *family.load(directory),
-            family.longest(directory),
-            search_defaults(directory),
-        )
+        model, params, tokenizer = family.load(directory)
+        defaults = search_defaults(directory)
+        return cls(model, params, tokenizer, family.longest(directory), defaults)
 
     @classmethod
     def from_runs(
