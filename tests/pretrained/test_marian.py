@@ -96,7 +96,7 @@ def reverser(tokenizer):
 def exported(reverser, tmp_path_factory):
     path = tmp_path_factory.mktemp("marian") / "model"
     zoo.save_pretrained(
-        reverser.model, reverser.params, reverser.tokenizer, path, max_length=40
+        reverser.model, reverser.params, reverser.tokenizer, path, max_length=64
     )
     return path
 
@@ -127,7 +127,7 @@ def test_a_model_that_went_out_comes_back_and_translates_alike(
 ):
     back = zoo.load(exported)
     assert isinstance(back.tokenizer, MarianTokenizer)
-    assert back.defaults == Defaults(max_length=39, banned=(359, 0))
+    assert back.defaults == Defaults(max_length=63, banned=(359, 0))
     expected = best(reverser, held_out)
     assert sum(a == reverse(b) for a, b in zip(expected, held_out, strict=True)) > 25
     assert best(back, held_out) == expected
@@ -166,7 +166,8 @@ def test_hugging_face_writes_the_same_strings(reverser, theirs, held_out, beam_s
         )
     found = tokenizer.batch_decode(tokens, skip_special_tokens=True)
     expected = best(reverser, held_out, beam_size)
-    assert sum(a != b for a, b in zip(found, expected, strict=True)) <= 2
+    different = [pair for pair in zip(found, expected, strict=True) if len({*pair}) > 1]
+    assert len(different) <= 2, different
 
 
 def test_ctranslate2_writes_the_same_strings(reverser, theirs, exported, held_out):
@@ -178,13 +179,16 @@ def test_ctranslate2_writes_the_same_strings(reverser, theirs, exported, held_ou
     table = tokenizer.piece_table()
     pieces = [[*(table[x] for x in row), "</s>"] for row in tokenizer.encode(held_out)]
     translator = ctranslate2.Translator(str(converted), inter_threads=1)
-    results = translator.translate_batch(pieces, beam_size=4, length_penalty=0.6)
+    results = translator.translate_batch(
+        pieces, beam_size=4, length_penalty=0.6, max_decoding_length=40
+    )
     number = {piece: place for place, piece in enumerate(table)}
     found = tokenizer.decode(
         [[number[piece] for piece in result.hypotheses[0]] for result in results]
     )
     expected = best(reverser, held_out)
-    assert sum(a != b for a, b in zip(found, expected, strict=True)) <= 2
+    different = [pair for pair in zip(found, expected, strict=True) if len({*pair}) > 1]
+    assert len(different) <= 2, different
 
 
 def test_hugging_face_cuts_text_into_the_same_tokens(tokenizer, theirs, exported):
