@@ -15,7 +15,7 @@ import zoo
 from zoo.catalogue import model_config
 from zoo.decoding import IMPOSSIBLE, beam_search, greedy_search
 from zoo.laws import LAWS
-from zoo.losses import tied_cross_entropy
+from zoo.losses import sequence_loss
 from zoo.models.configs import PRESETS, TransformerConfig
 from zoo.models.contract import Seq2Seq, attention_maps, initialize
 from zoo.training.step import init_state, make_train_step
@@ -39,6 +39,7 @@ TINY = {
         )
         for positions in ("sinusoidal", "learned", "rotary", "relative", "alibi")
     },
+    "marian": ("marian-tiny", {**TRANSFORMER, "num_decoder_layers": 1}),
 }
 SOURCE = np.array([[3, 4, 5, 2, 0, 0], [6, 7, 8, 9, 10, 2], [5, 2, 0, 0, 0, 0]])
 INPUTS = np.array([[1, 5, 4, 3], [1, 10, 9, 8], [1, 7, 7, 3]])
@@ -294,14 +295,7 @@ def trained(name):
     num_steps = 320
     optimizer = optax.adam(optax.linear_schedule(1e-2, 1e-3, num_steps))
 
-    def loss(params, batch, key):
-        features = model.apply(
-            {"params": params}, batch["source"], batch["inputs"], method="features"
-        )
-        table = model.apply({"params": params}, method="output_table")
-        labels = batch["labels"]
-        return tied_cross_entropy(features, table, labels, labels != 0, 0.0)
-
+    loss = functools.partial(sequence_loss, model)
     step = jax.jit(make_train_step(loss, optimizer, jax.random.key(1)))
     params = jax.jit(functools.partial(initialize, model))(jax.random.key(0))
     state = init_state(params, optimizer)

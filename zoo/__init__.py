@@ -8,7 +8,7 @@ True
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo.catalogue import create_model, describe, list_models
 from zoo.errors import InputError
@@ -29,22 +29,32 @@ __all__ = [
     "Sampling",
     "create_model",
     "describe",
+    "from_pretrained",
     "list_models",
     "load",
+    "load_params",
+    "save_params",
+    "save_pretrained",
 ]
 
 
 def load(
-    path: "str | Path | Sequence[str | Path]", *, average: int | None = None
+    path: "str | Path | Sequence[str | Path]",
+    *,
+    average: int | None = None,
+    revision: str | None = None,
 ) -> "Translator | VisualAnswerer":
-    """Returns the translator, or the answerer, that a run left in its folder.
+    """Returns the translator, or the answerer, that training left in a folder.
 
-    Several folders of translators make an ensemble, which decodes by the mean of the
+    Several runs of translators make an ensemble, which decodes by the mean of the
     probabilities.
 
     Args:
+        path: of a run's folder, or of a directory in Hugging Face's layout; text such
+            as "Helsinki-NLP/opus-mt-de-en" that is no folder is an id on the hub.
         average: takes the mean of the parameters of the last so many checkpoints; 1
             takes the best one, None does as the run's own test does.
+        revision: branch, tag or commit on the hub; None takes the main branch.
 
     Raises:
         InputError: there is no finished checkpoint in a folder, there are too few, or
@@ -52,6 +62,10 @@ def load(
     """
     single = isinstance(path, str) or not isinstance(path, Sequence)
     paths = [path] if single else list(path)
+    if any(map(_is_pretrained, paths)):
+        if len(paths) > 1:
+            raise InputError(f"{paths[0]}, …: ensembles are of runs; load one model")
+        return _from_pretrained(paths[0], revision)
     answerers = [one for one in paths if _sees(one)]
     if not answerers:
         from zoo.translation.translator import Translator
@@ -62,6 +76,92 @@ def load(
     from zoo.visual.answerer import VisualAnswerer
 
     return VisualAnswerer.from_run(paths[0], average=average)
+
+
+def from_pretrained(
+    path: "str | Path", *, revision: str | None = None
+) -> tuple[Any, Any, Any]:
+    """Returns (model, params, tokenizer) of weights that others have trained.
+
+    For a model that sees, what prepares images and questions stands in the place of the
+    tokenizer.
+
+    Args:
+        path: of a directory in Hugging Face's layout, or its id on the hub, as in
+            "Helsinki-NLP/opus-mt-de-en".
+        revision: branch, tag or commit on the hub; None takes the main branch.
+
+    Raises:
+        InputError: there is none, it is damaged, or its model is of a kind that the zoo
+            has not.
+    """
+    from zoo.pretrained import loading
+
+    return loading.from_pretrained(path, revision=revision)
+
+
+def save_pretrained(
+    model: Any, params: Any, tokenizer: Any, directory: "str | Path", **options: Any
+) -> None:
+    """Writes a Transformer as a Marian directory of Hugging Face, all of it or nothing.
+
+    See `zoo.pretrained.export.save_pretrained` for the options.
+
+    Raises:
+        InputError: the directory exists, or Marian cannot express the model or the
+            tokenizer.
+    """
+    from zoo.pretrained import export
+
+    export.save_pretrained(model, params, tokenizer, directory, **options)
+
+
+def save_params(params: Any, path: "str | Path") -> None:
+    """Writes the parameters of any model to a safetensors file, at once or not at all.
+
+    Raises:
+        InputError: the file exists already.
+    """
+    from zoo.pretrained import export
+
+    export.save_params(params, path)
+
+
+def load_params(path: "str | Path") -> Any:
+    """Returns the parameters that `save_params` wrote, bit for bit.
+
+    Raises:
+        InputError: there is no such file, or it is damaged.
+    """
+    from zoo.pretrained import export
+
+    return export.load_params(path)
+
+
+def _is_pretrained(path: "str | Path") -> bool:
+    """Returns whether there is a directory in Hugging Face's layout, or a hub id."""
+    from pathlib import Path
+
+    from zoo.runs import has_run, read_config
+
+    if has_run(path):
+        return "model_type" in read_config(path)
+    return isinstance(path, str) and path.count("/") == 1 and not Path(path).exists()
+
+
+def _from_pretrained(
+    path: "str | Path", revision: str | None
+) -> "Translator | VisualAnswerer":
+    from zoo.pretrained.loading import TRANSLATORS, find
+
+    directory = find(path, revision=revision)
+    if directory.config.get("model_type") in TRANSLATORS:
+        from zoo.translation.translator import Translator
+
+        return Translator.from_pretrained(directory.root)
+    from zoo.visual.answerer import VisualAnswerer
+
+    return VisualAnswerer.from_pretrained(directory.root)
 
 
 def _sees(path: "str | Path") -> bool:

@@ -4,13 +4,23 @@ import fnmatch
 import functools
 import importlib
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints, overload
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 
 from zoo.errors import InputError, unknown
 from zoo.models.configs import FAMILIES, PRESETS, ModelConfig
 from zoo.models.visual_configs import (
     VISUAL_FAMILIES,
     VISUAL_PRESETS,
+    VisionTransformerConfig,
     VisualConfig,
 )
 
@@ -26,6 +36,8 @@ _PRESETS: dict[str, AnyConfig] = {**PRESETS, **VISUAL_PRESETS}
 # The file that builds each family, imported when it is needed.
 _FILES: dict[str, str] = {
     "transformer": "zoo.models.transformer",
+    "marian": "zoo.models.marian",
+    "t5": "zoo.models.t5",
     "rnn": "zoo.models.rnn_seq2seq",
     "bahdanau": "zoo.models.bahdanau_seq2seq",
     "luong": "zoo.models.luong_seq2seq",
@@ -33,6 +45,7 @@ _FILES: dict[str, str] = {
     "stacked-attention": "zoo.models.stacked_attention",
     "mcan": "zoo.models.mcan",
     "single-stream": "zoo.models.single_stream",
+    "vilt": "zoo.models.vilt",
     "answer-decoder": "zoo.models.answer_decoder",
 }
 
@@ -48,6 +61,8 @@ _PAPERS: dict[str, str] = {
     "transformer-small": "Vaswani et al. 2017, arXiv:1706.03762",
     "transformer-base": "Vaswani et al. 2017, arXiv:1706.03762",
     "transformer-big": "Vaswani et al. 2017, arXiv:1706.03762",
+    "marian-tiny": "Junczys-Dowmunt et al. 2018, arXiv:1804.00344",
+    "marian-base": "Junczys-Dowmunt et al. 2018, arXiv:1804.00344; size of OPUS-MT",
     "vqa-baseline": "Antol et al. 2015, arXiv:1505.00468",
     "vqa-baseline-tiny": "Antol et al. 2015, arXiv:1505.00468",
     "stacked-attention": "Yang et al. 2016, arXiv:1511.02274",
@@ -57,9 +72,16 @@ _PAPERS: dict[str, str] = {
     "mcan-large": "Yu et al. 2019, arXiv:1906.10770; size of OpenVQA",
     "single-stream": "Kim et al. 2021, arXiv:2102.03334",
     "single-stream-tiny": "Kim et al. 2021, arXiv:2102.03334",
+    "vilt": "Kim et al. 2021, arXiv:2102.03334",
     "answer-decoder": "Vaswani et al. 2017, arXiv:1706.03762, on words and regions",
     "answer-decoder-tiny": "Vaswani et al. 2017, arXiv:1706.03762, on words and "
     "regions",
+}
+
+
+_WEIGHTS: dict[str, str] = {
+    "marian-base": "OPUS-MT, Helsinki-NLP/opus-mt-… (CC-BY 4.0)",
+    "vilt": "dandelin/vilt-b32-finetuned-vqa (Apache-2.0)",
 }
 
 
@@ -71,12 +93,14 @@ class Description:
         paper: authors, year and where to read it.
         config: the preset's configuration.
         num_params: parameters of the preset at its default vocabulary.
+        weights: whose weights can be imported, and under which licence; else empty.
     """
 
     name: str
     paper: str
     config: dict[str, Any]
     num_params: int
+    weights: str = ""
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -102,16 +126,18 @@ def model_config(name: str, **overrides: Any) -> AnyConfig:
     for field, value in overrides.items():
         if field not in types:
             raise unknown(f"field of {name}", field, types)
-        accepted = (int, float) if types[field] is float else types[field]
+        if get_origin(hints[field]) is UnionType:  # a part that may be left out
+            accepted = hints[field]
+        else:
+            accepted = (int, float) if types[field] is float else types[field]
         if not isinstance(value, accepted) or isinstance(value, bool) != (
             types[field] is bool
         ):
             raise InputError(
                 f"{name}: {field} is {value!r}, which is no {types[field].__name__}"
             )
-        choices = get_args(hints[field])
-        if choices and value not in choices:
-            raise unknown(f"{field} of {name}", str(value), choices)
+        if get_origin(hints[field]) is Literal and value not in get_args(hints[field]):
+            raise unknown(f"{field} of {name}", str(value), get_args(hints[field]))
     return replace(config, **overrides)
 
 
@@ -164,11 +190,19 @@ def config_from_json(values: dict[str, Any]) -> Any:
     family = values.pop("family", None)
     if family not in _FAMILIES:
         raise unknown("family of models", str(family), _FAMILIES)
-    known = [field.name for field in fields(_FAMILIES[family])]
+    if values.get("tower") is not None:
+        values["tower"] = _from_fields(
+            VisionTransformerConfig, "tower", values["tower"]
+        )
+    return _from_fields(_FAMILIES[family], family, values)
+
+
+def _from_fields(kind: Any, what: str, values: dict[str, Any]) -> Any:
+    known = [field.name for field in fields(kind)]
     for name in values:
         if name not in known:
-            raise unknown(f"field of {family}", name, known)
-    return _FAMILIES[family](**values)
+            raise unknown(f"field of {what}", name, known)
+    return kind(**values)
 
 
 def _family(config: AnyConfig) -> str:
@@ -190,4 +224,6 @@ def describe(name: str) -> Description:
         lambda key: contract.initialize(build(config), key), jax.random.key(0)
     )
     num_params = sum(leaf.size for leaf in jax.tree.leaves(shapes))
-    return Description(name, _PAPERS[name], asdict(config), num_params)
+    return Description(
+        name, _PAPERS[name], asdict(config), num_params, _WEIGHTS.get(name, "")
+    )

@@ -90,6 +90,7 @@ def tied_cross_entropy(
     labels: Int[Array, "B T"],
     valid: Bool[Array, "B T"],
     smoothing: float,
+    bias: Float[Array, " V"] | None = None,
 ) -> TokenLoss:
     """Returns `label_smoothed_cross_entropy` of features · tableᵀ, a slice at a time.
 
@@ -101,43 +102,51 @@ def tied_cross_entropy(
         table: the output matrix, which for tied models is the embedding.
         valid: False where a label is padding, which counts for nothing.
         smoothing: ε, a probability.
+        bias: of the logits.
     """
 
     def add(total, part):
-        loss = _loss_of_part(part, table, smoothing)
+        loss = _loss_of_part(part, (table, bias), smoothing)
         return jax.tree.map(jnp.add, total, loss), None
 
     total, _ = jax.lax.scan(add, _nothing(), _parts(features, labels, valid))
     return total
 
 
-def _tied_cross_entropy_forward(features, table, labels, valid, smoothing):
-    def smoothed(part_features, table, labels, valid):
-        loss = _loss_of_part((part_features, labels, valid), table, smoothing)
+def _tied_cross_entropy_forward(features, table, labels, valid, smoothing, bias):
+    output = table, bias
+
+    def smoothed(part_features, output, labels, valid):
+        loss = _loss_of_part((part_features, labels, valid), output, smoothing)
         return loss.smoothed, loss
 
     def add(totals, part):
         gradients, loss = jax.grad(smoothed, (0, 1), has_aux=True)(
-            part[0], table, *part[1:]
+            part[0], output, *part[1:]
         )
         totals = jax.tree.map(jnp.add, totals, (loss, gradients[1]))
         return totals, gradients[0]
 
     # In float32 whatever the table is: the sum has a term for every part.
-    totals = _nothing(), jnp.zeros(table.shape, jnp.float32)
-    (loss, table_gradient), feature_gradients = jax.lax.scan(
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), output)
+    totals = _nothing(), zeros
+    (loss, output_gradient), feature_gradients = jax.lax.scan(
         add, totals, _parts(features, labels, valid)
     )
     batch, length, width = features.shape
     feature_gradient = feature_gradients.swapaxes(0, 1).reshape(batch, -1, width)
-    return loss, (feature_gradient[:, :length], table_gradient.astype(table.dtype))
+    output_gradient = jax.tree.map(
+        lambda total, leaf: total.astype(leaf.dtype), output_gradient, output
+    )
+    return loss, (feature_gradient[:, :length], *output_gradient)
 
 
 def _tied_cross_entropy_backward(smoothing, gradients, cotangents):
     scaled = jax.tree.map(
         lambda leaf: (leaf * cotangents.smoothed).astype(leaf.dtype), gradients
     )
-    return (*scaled, None, None)
+    features, table, bias = scaled
+    return features, table, None, None, bias
 
 
 tied_cross_entropy.defvjp(_tied_cross_entropy_forward, _tied_cross_entropy_backward)
@@ -167,10 +176,10 @@ def sequence_loss(
         rngs=None if key is None else {"dropout": key},
         method="features",
     )
-    table = model.apply({"params": params}, method="output_table")
+    table, bias = model.apply({"params": params}, method="output")
     labels = batch["labels"]
     return tied_cross_entropy(
-        features, table, labels, labels != model.pad_id, smoothing
+        features, table, labels, labels != model.pad_id, smoothing, bias
     )
 
 
@@ -192,11 +201,13 @@ def _parts(*arrays):
     return jax.tree.map(cut, arrays)
 
 
-def _loss_of_part(part, table, smoothing):
+def _loss_of_part(part, output, smoothing):
     features, labels, valid = part
+    table, bias = output
     logits = jnp.einsum(
         "BTD,VD->BTV", features, table, preferred_element_type=jnp.float32
     )
+    logits = logits if bias is None else logits + bias
     return label_smoothed_cross_entropy(logits, labels, valid, smoothing)
 
 

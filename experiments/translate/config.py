@@ -65,6 +65,9 @@ class Config:
     """A translation experiment.
 
     Attributes:
+        init_from: run, directory of Hugging Face or hub id whose parameters training
+            begins with; the model and the tokens are its own then, whatever the
+            preset says.
         workdir: folder of the run; the same config again goes on where it stopped.
         seed: of parameters, dropout, order of the data, and generated phrases.
     """
@@ -75,6 +78,7 @@ class Config:
     training: TranslationTraining = field(default_factory=TranslationTraining)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     seed: int = 0
+    init_from: str | None = None
     workdir: Path = Path("runs/translate")
 
     def __post_init__(self):
@@ -93,6 +97,8 @@ class Config:
         values = {**asdict(self), "model": config_to_json(self.model)}
         values["data"] = kind_to_json(self.data)
         del values["workdir"]
+        if self.init_from is None:
+            del values["init_from"]
         return values
 
 
@@ -237,6 +243,20 @@ PRESETS: dict[str, tuple[str, Config]] = {
         ),
     ),
     "multi30k": ("Multi30k, German to English, Transformer.", _MULTI30K),
+    "multi30k-marian": (
+        "Multi30k, German to English, a Transformer that Marian can express.",
+        replace(
+            _MULTI30K,
+            model=model_config(
+                "marian-tiny",
+                vocab_size=6_000,
+                num_layers=3,
+                num_decoder_layers=3,
+                model_dim=256,
+                mlp_dim=512,
+            ),
+        ),
+    ),
     "multi30k-rnn": (
         "Multi30k, German to English, RNN without attention.",
         _multi30k_rnn("rnn-gru"),

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from experiments.translate.config import Config
 from zoo.data.batching import check_lengths, lengths_with_end
+from zoo.data.saved_tokens import load_tokenizer
 from zoo.data.sources import Data
 from zoo.data.splits import SPLITS, Split
 from zoo.data.text import ParallelText, sha256
+from zoo.data.text_tokens import TextTokens
 from zoo.data.tokenizer import Tokenizer
 
 Ids = list[list[int]]
@@ -26,7 +28,7 @@ class Corpora:
     train: ParallelText
     validation: ParallelText
     test: ParallelText
-    tokenizer: Tokenizer
+    tokenizer: TextTokens
     train_ids: tuple[Ids, Ids]
     validation_ids: tuple[Ids, Ids]
 
@@ -36,10 +38,13 @@ class Corpora:
         return {split: sha256(text) for split, text in texts.items()}
 
 
-def prepare(config: Config) -> Corpora:
+def prepare(config: Config, tokenizer: TextTokens | None = None) -> Corpora:
     """Reads the texts; trains the tokenizer on the first, or finds it in the folder.
 
     Writes nothing, so that a fault in the text leaves no run behind.
+
+    Args:
+        tokenizer: of the model that training begins with, if it begins with one.
 
     Raises:
         InputError: a locale is unknown, a file is missing or damaged, or a sentence of
@@ -48,8 +53,8 @@ def prepare(config: Config) -> Corpora:
     texts = {split: load(config.data, split, config.seed) for split in SPLITS}
     path = config.workdir / "tokenizer.model"
     if path.exists():
-        tokenizer = Tokenizer.load(path)
-    else:
+        tokenizer = load_tokenizer(path)
+    elif tokenizer is None:
         text = texts["train"]
         tokenizer = Tokenizer.train(
             [*text.source, *text.target],
@@ -79,17 +84,18 @@ def load(data: Data, split: Split, seed: int) -> ParallelText:
 
 
 def _encode(
-    data: Data, split: Split, text: ParallelText, tokenizer: Tokenizer
+    data: Data, split: Split, text: ParallelText, tokenizer: TextTokens
 ) -> tuple[Ids, Ids]:
     """Returns the tokens of both sides; refuses a sentence that is too long."""
-    source, target = tokenizer.encode(text.source), tokenizer.encode(text.target)
+    source = tokenizer.encode(text.source)
+    target = tokenizer.encode_targets(text.target)
     remedy = "remove or split it, or raise --data.max-length"
     for ids, where in zip((source, target), data.where(split), strict=True):
         check_lengths(lengths_with_end(ids), data.max_length, where, remedy, text.line)
     return source, target
 
 
-def _tell_unknown(ids: tuple[Ids, Ids], tokenizer: Tokenizer) -> None:
+def _tell_unknown(ids: tuple[Ids, Ids], tokenizer: TextTokens) -> None:
     """Says how much of the training text a vocabulary of words has no room for."""
     tokens = [token for side in ids for sentence in side for token in sentence]
     if unknown := tokens.count(tokenizer.unknown_id):

@@ -3,12 +3,13 @@
 import math
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 
 from experiments.translate.config import Config
 from experiments.translate.corpus import Corpora
-from experiments.translate.validation import Validation
+from experiments.translate.validation import Validation, special_ids
 from zoo.catalogue import build
 from zoo.data.batching import BatchPlan, lengths_with_end, training_batches
 from zoo.losses import sequence_loss
@@ -16,8 +17,12 @@ from zoo.models.contract import initialize
 from zoo.training.run import Task
 
 
-def task(config: Config, corpora: Corpora) -> Task:
-    """Returns what a config and its texts come to."""
+def task(config: Config, corpora: Corpora, initial: Any = None) -> Task:
+    """Returns what a config and its texts come to.
+
+    Args:
+        initial: parameters to begin with; None draws them.
+    """
     model = build(replace(config.model, vocab_size=corpora.tokenizer.vocab_size))
     plan = batch_plan(config, corpora)
     shapes = ", ".join(
@@ -29,11 +34,12 @@ def task(config: Config, corpora: Corpora) -> Task:
         init=partial(initialize, model),
         loss=partial(sequence_loss, model, smoothing=config.training.label_smoothing),
         batches=lambda step: training_batches(
-            plan, *corpora.train_ids, first_step=step
+            plan, *corpora.train_ids, first_step=step, special=special_ids(model)
         ),
         batches_per_epoch=plan.batches_per_epoch,
         shapes=f"{shapes} tokens",
         evaluate=Validation(config, corpora, model),
+        initial=initial,
     )
 
 

@@ -6,6 +6,7 @@ one.
 """
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from experiments.command import choose, run
@@ -33,6 +34,7 @@ def train(config: Config) -> dict[str, Any]:
     from rich.console import Console
 
     from experiments.translate.corpus import prepare
+    from experiments.translate.initial import read_initial
     from experiments.translate.result import conclude
     from experiments.translate.task import task
     from zoo.training.alone import alone
@@ -43,9 +45,13 @@ def train(config: Config) -> dict[str, Any]:
     console = Console()
     started = time.monotonic()
     require_one_task()
+    initial = None
+    if config.init_from is not None:
+        initial = read_initial(config.init_from)
+        config = replace(config, model=initial.config)
     if result := finished(config.workdir, config.to_json(), console):
         return result
-    corpora = prepare(config)
+    corpora = prepare(config, initial and initial.tokenizer)
     console.print(
         f"{len(corpora.train):,} pairs to train on, {len(corpora.validation):,} to "
         f"validate and {len(corpora.test):,} to test; "
@@ -57,7 +63,7 @@ def train(config: Config) -> dict[str, Any]:
         made_by = environment()  # now: the code may change while the run goes on
         fitted = train_to_end(
             config.workdir,
-            task(config, corpora),
+            task(config, corpora, initial and initial.params),
             config.training,
             config.optimizer,
             seed=config.seed,

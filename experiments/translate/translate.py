@@ -25,17 +25,20 @@ class Arguments:
 
     text: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Sentences; without any, standard input is read."""
-    model: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Folder of a run, by default runs/translate; several --model are an ensemble."""
+    model: Words = ()
+    """Folder of a run, by default runs/translate; several --model are an ensemble. Or a
+    directory in Hugging Face's layout, or its id on the hub."""
     average: int | None = None
     """Checkpoints whose mean translates, the last so many; 1 is the best one, and by
     default it is as in the run's own test."""
     input: Path | None = None
     """File of sentences, one a line."""
-    beam_size: int = 4
-    """Hypotheses kept at each step; 1 is greedy."""
-    length_penalty: float = 1.0
-    """Scores are log-probabilities over length to this power."""
+    beam_size: int | None = None
+    """Hypotheses kept at each step; 1 is greedy. By default 4, or as an imported model
+    says."""
+    length_penalty: float | None = None
+    """Scores are log-probabilities over length to this power. By default 1, or as an
+    imported model says."""
     max_length: int | None = None
     """Longest translation in subwords; by default twice the source's."""
     min_length: int = 0

@@ -7,7 +7,7 @@ import jax
 from experiments.translate.config import Config, DecodingConfig
 from experiments.translate.corpus import Corpora
 from experiments.translate.scoring import score, translate_all
-from zoo.data.batching import evaluation_batches
+from zoo.data.batching import SpecialIds, evaluation_batches
 from zoo.data.text import ParallelText
 from zoo.losses import sequence_loss
 from zoo.models.contract import Seq2Seq
@@ -15,6 +15,11 @@ from zoo.training.step import TrainState
 from zoo.translation.translator import Translator
 
 WATCHED = 200  # validation sentences that are translated at each evaluation
+
+
+def special_ids(model: Seq2Seq) -> SpecialIds:
+    """Returns the ids that stand for no text, as the model has them."""
+    return SpecialIds(model.pad_id, model.start_id, model.eos_id)
 
 
 class Validation:
@@ -29,6 +34,7 @@ class Validation:
             *corpora.validation_ids,
             tokens_per_batch=config.training.tokens_per_batch,
             num_buckets=1,
+            special=special_ids(model),
         )
         self._loss = jax.jit(partial(sequence_loss, model, key=None))
 

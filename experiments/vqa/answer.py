@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from experiments.command import run
+from zoo.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,8 @@ class Arguments:
     """PNG, JPEG or WebP of any size."""
     question: Annotated[str, tyro.conf.Positional]
     """In the words of the questions that the model was trained on."""
-    model: Path = Path("runs/vqa")
-    """Folder of a run."""
+    model: str = "runs/vqa"
+    """Folder of a run or in Hugging Face's layout, or an id on its hub, of a ViLT."""
     top: int = 3
     """Answers to print, the likeliest first."""
     overlay: Path | None = None
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> None:
 
 def answer(arguments: Arguments) -> None:
     """Prints a line for each answer: its probability in percent, a tab, and it."""
+    import zoo
     from experiments.vqa.drawing import draw_answer
     from experiments.vqa.viewing import view_answer
     from zoo.plots import check_suffix
@@ -48,7 +50,11 @@ def answer(arguments: Arguments) -> None:
     as_page = bool(arguments.overlay) and arguments.overlay.suffix.lower() == ".html"
     if arguments.overlay is not None and not as_page:
         check_suffix(arguments.overlay)
-    answerer = VisualAnswerer.from_run(arguments.model)
+    answerer = zoo.load(arguments.model)
+    if not isinstance(answerer, VisualAnswerer):
+        raise InputError(
+            f"{arguments.model}: a translator, which answers no questions about images"
+        )
     for found in answerer.answer(
         arguments.image, arguments.question, top=arguments.top
     ):

@@ -19,7 +19,7 @@ from zoo.data.vqa.sources import (
     VqaV2Data,
 )
 from zoo.errors import InputError, require_positive
-from zoo.models.visual_configs import VisualConfig
+from zoo.models.visual_configs import VisionTransformerConfig, VisualConfig
 from zoo.training.config import OptimizerConfig, TrainingConfig
 
 
@@ -52,6 +52,9 @@ class Config:
     """An experiment of questions about images.
 
     Attributes:
+        init_from: directory of Hugging Face or hub id of a ViT or CLIP, whose weights
+            the model's tower begins with; its sizes are its own then, whatever the
+            preset says.
         workdir: folder of the run; the same config again goes on where it stopped.
         seed: of parameters, dropout, order of the data, and generated images.
     """
@@ -61,6 +64,7 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: VisualTraining = field(default_factory=VisualTraining)
     seed: int = 0
+    init_from: str | None = None
     workdir: Path = Path("runs/vqa")
 
     def __post_init__(self):
@@ -72,10 +76,11 @@ class Config:
             )
         shape = self.data.image_shape
         wanted = shape[1] if len(shape) == 2 else 0
-        if self.model.region_dim != wanted:
+        given = getattr(self.model, "region_dim", 0)
+        if given != wanted:
             raise InputError(
-                f"region_dim is {self.model.region_dim}, but the images of this data "
-                f"want {wanted}, where 0 is pixels; set --model.region-dim {wanted}"
+                f"region_dim is {given}, but the images of this data want {wanted}, "
+                f"where 0 is pixels; set --model.region-dim {wanted}"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -84,6 +89,8 @@ class Config:
         values["data"] = kind_to_json(self.data)
         values["image_shape"] = list(self.data.image_shape)
         del values["workdir"]
+        if self.init_from is None:
+            del values["init_from"]
         return values
 
 
@@ -190,6 +197,15 @@ PRESETS: dict[str, tuple[str, Config]] = {
     **_rows(_SORT_OF_CLEVR, "sort-of-clevr", "Six objects an image, made on the spot"),
     **_rows(_SHAPES, "shapes", "Nine cells an image, from a folder"),
     **_rows(_DAQUAR, "daquar", "Photographs of rooms, from a folder"),
+    "daquar-vit": (
+        "Photographs of rooms, stacked attention on a ViT, --init-from its weights.",
+        replace(
+            _DAQUAR,
+            model=replace(_DAQUAR.model, tower=VisionTransformerConfig()),
+            data=DaquarData(height=224, width=224),
+            optimizer=replace(_DAQUAR.optimizer, frozen=("image_encoder/tower",)),
+        ),
+    ),
     "vqa-v2": ("VQA v2 from its official files, co-attention on features.", _VQA_V2),
     "clevr": ("CLEVR from TensorFlow Datasets, co-attention on pixels.", _CLEVR),
 }

@@ -81,25 +81,29 @@ def draw_answer(
 ) -> None:
     """Draws a user's own picture with the answer and where the model looked."""
     best = answerer.answer(image, question)[0]
+    shape = answerer.sight.see(image).shape
     seen = Seen(
-        picture=widened(for_drawing(image), answerer),
+        picture=widened(for_drawing(image), shape, answerer.cell_size),
         question=question,
         predicted=best.text,
         probability=best.probability,
         looks=answerer.look(image, question),
-        grid=answerer.grid,
+        grid=answerer.grid_of(image),
     )
     save(overlay(seen), path)
 
 
-def widened(picture: np.ndarray, answerer: VisualAnswerer) -> np.ndarray:
+def widened(picture: np.ndarray, shape: tuple[int, ...], cell_size: int) -> np.ndarray:
     """Returns a picture with the borders that the model gave to what it saw.
 
     They complete the cells of the grid where the sides of an image are no multiples.
+
+    Args:
+        shape: of what the model saw.
     """
     ends = []
-    for side, pixels in zip(answerer.image_shape, picture.shape[:2], strict=False):
-        missing = -side % answerer.cell_size
+    for side, pixels in zip(shape, picture.shape[:2], strict=False):
+        missing = -side % cell_size
         both = missing // 2, missing - missing // 2
         ends.append(tuple(round(end * pixels / side) for end in both))
     return np.pad(picture, (*ends, (0, 0)), mode="edge")

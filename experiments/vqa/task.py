@@ -9,9 +9,11 @@ import jax.numpy as jnp
 
 from experiments.vqa.config import Config, VisualTraining
 from experiments.vqa.dataset import Dataset, encode
+from experiments.vqa.initial import initial_params
 from experiments.vqa.scoring import scores_of
 from zoo.catalogue import build
 from zoo.data.vqa.batching import GroupPlan, evaluation_batches, training_batches
+from zoo.data.vqa.words import QuestionWords
 from zoo.losses import (
     TokenLoss,
     label_smoothed_cross_entropy,
@@ -23,6 +25,7 @@ from zoo.models.visual_contract import initialize
 from zoo.training.run import Task
 from zoo.training.step import LossFunction, TrainState
 from zoo.visual.answerer import VisualAnswerer, answer_tokens, sized
+from zoo.visual.images import OneShape
 from zoo.vqa_metrics import accuracy
 
 
@@ -53,6 +56,7 @@ def task(config: Config, dataset: Dataset) -> Task:
             f"{training.questions_per_image} questions each"
         ),
         evaluate=Validation(config, dataset, model, loss),
+        initial=initial_params(config, model),
     )
 
 
@@ -93,13 +97,14 @@ def _loss_of_words(model, table, params, batch, key, *, smoothing) -> TokenLoss:
         **_dropout(key),
     )
     valid = batch["valid"].reshape(-1)
-    output = model.apply({"params": params}, method="output_table")
+    output, bias = model.apply({"params": params}, method="output")
     loss = tied_cross_entropy(
         features,
         output,
         labels,
         valid[:, None] & (labels != model.pad_id),
         smoothing,
+        bias,
     )
     return loss._replace(count=valid.sum(dtype=jnp.float32))
 
@@ -121,10 +126,9 @@ class Validation:
         self._answerer = VisualAnswerer(
             model,
             None,
-            dataset.tokenizer,
+            QuestionWords(dataset.tokenizer, config.data.max_words),
+            OneShape(config.data.image_shape),
             dataset.answers,
-            image_shape=config.data.image_shape,
-            max_words=config.data.max_words,
         )
 
     def __call__(self, state: TrainState) -> dict[str, float]:

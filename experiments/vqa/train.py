@@ -32,6 +32,7 @@ def train(config: Config) -> dict[str, Any]:
     from rich.console import Console
 
     from experiments.vqa.dataset import prepare
+    from experiments.vqa.initial import with_tower
     from experiments.vqa.result import conclude
     from experiments.vqa.task import task
     from zoo.training.alone import alone
@@ -42,6 +43,7 @@ def train(config: Config) -> dict[str, Any]:
     console = Console()
     started = time.monotonic()
     require_one_task()
+    config = with_tower(config)
     if result := finished(config.workdir, config.to_json(), console):
         return result
     dataset = prepare(config)

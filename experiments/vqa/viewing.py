@@ -18,13 +18,14 @@ from flax.traverse_util import flatten_dict
 from experiments.vqa.drawing import widened
 from zoo.data.vqa.controls import tiled
 from zoo.data.vqa.examples import VisualQuestions, select
-from zoo.data.vqa.words import encode_questions
+from zoo.data.vqa.words import QuestionWords
 from zoo.errors import InputError
 from zoo.models.contract import Seq2Seq
+from zoo.models.visual_contract import region_grid
 from zoo.viewer.page import save
 from zoo.viewer.pictures import Asked, Look, pictures_page
 from zoo.visual.answerer import VisualAnswerer
-from zoo.visual.images import as_image, for_drawing
+from zoo.visual.images import for_drawing
 
 ANSWER = "(the answer)"
 # How the modules are called from which an answer, a word or a region looks.
@@ -79,14 +80,14 @@ def view_answer(
         InputError: the model has no attention to show.
     """
     best = answerer.answer(image, question)[0]
-    height, width, _ = answerer.image_shape
+    seen = answerer.sight.see(image)
     asked = Asked(
-        picture=widened(for_drawing(image), answerer),
-        grid=answerer.grid,
+        picture=widened(for_drawing(image), seen.shape, answerer.cell_size),
+        grid=answerer.grid_of(image),
         question=question,
         predicted=best.text,
         probability=best.probability,
-        looks=looks_of(answerer, as_image(image, height, width), question),
+        looks=looks_of(answerer, seen, question),
     )
     write([asked], image.name, path)
 
@@ -103,15 +104,22 @@ def write(asked: Sequence[Asked], title: str, path: Path) -> None:
 def looks_of(answerer: VisualAnswerer, image: np.ndarray, question: str) -> list[Look]:
     """Returns every look at the regions, those of the answer first.
 
+    Of a model that reads pieces of words, those of the answer only.
+
     Args:
         image: as the model sees it.
     """
-    tokenizer = answerer.tokenizer
-    ids = encode_questions(tokenizer, [question], answerer.max_words)
+    if not isinstance(answerer.reader, QuestionWords):
+        return [
+            Look(name, [ANSWER], weights[None])
+            for name, weights in answerer.look(image, question).items()
+        ]
+    tokenizer = answerer.reader.tokenizer
+    ids = answerer.reader.encode([question])
     maps = maps_of(answerer.model)(answerer.params, image[None], ids[None])
     read = [[word] for word in ids[0].tolist() if word != tokenizer.pad_id]
     words = tokenizer.decode(read)
-    rows, columns = answerer.grid
+    rows, columns = region_grid(answerer.model, image.shape)
     found = []
     for path, weights in jax.device_get(maps).items():
         module, number = _module(path)

@@ -8,6 +8,7 @@ from zoo.decoding import (
     IMPOSSIBLE,
     ban,
     beam_search,
+    force_end,
     greedy_search,
     no_repeated_ngrams,
     require_length,
@@ -128,3 +129,10 @@ def test_the_last_word_of_a_phrase_is_not_continued():
     for position, width in [(2, 0), (3, 1)]:
         may = rule(history, jnp.int32(position))[0, width]
         np.testing.assert_array_equal(may, ends_word)
+
+
+def test_the_end_is_forced_onto_the_last_place_alone():
+    rule = force_end(4, eos_id=2, vocab_size=3)
+    tokens = jnp.zeros((1, 1, 4), jnp.int32)
+    assert rule(tokens, jnp.int32(2)).tolist() == [[[True, True, True]]]
+    assert rule(tokens, jnp.int32(3)).tolist() == [[[False, False, True]]]

@@ -35,9 +35,9 @@ def parts():
         features = model.apply(
             {"params": params}, batch["source"], batch["inputs"], method="features"
         )
-        table = model.apply({"params": params}, method="output_table")
+        table, bias = model.apply({"params": params}, method="output")
         labels = batch["labels"]
-        return tied_cross_entropy(features, table, labels, labels != 0, 0.1)
+        return tied_cross_entropy(features, table, labels, labels != 0, 0.1, bias)
 
     return loss, initialize(model, jax.random.key(1))
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import pytest
 
 from zoo.errors import InputError
 from zoo.training.config import OptimizerConfig, TrainingConfig
-from zoo.training.optimizers import make_optimizer, observer, schedule
+from zoo.training.optimizers import hold, make_optimizer, observer, schedule
 from zoo.training.plateau import no_plateau
 
 
@@ -83,3 +84,62 @@ def test_only_a_plateau_is_lowered_by_evaluations(name, scales):
 def test_a_plateau_out_of_range_is_refused(fields, message):
     with pytest.raises(InputError, match=message):
         OptimizerConfig(**fields)
+
+
+PARTS = {
+    "tower": {"kernel": jnp.full((3, 3), 2.0), "bias": jnp.ones(3)},
+    "tower_norm": {"scale": jnp.ones(5)},
+}
+FROZEN = OptimizerConfig(
+    learning_rate=0.1, warmup_steps=1, weight_decay=0.5, frozen=("tower",)
+)
+
+
+def test_a_frozen_part_gets_no_update_no_decay_and_no_state():
+    optimizer = make_optimizer(FROZEN, 10)
+    state = optimizer.init(PARTS)
+    # The two moments of the learned part, and what counts steps.
+    assert sorted(leaf.shape for leaf in jax.tree.leaves(state) if leaf.ndim) == [
+        (5,),
+        (5,),
+    ]
+    gradient = jax.tree.map(jnp.ones_like, PARTS)
+    updates, _ = optimizer.update(gradient, state, PARTS)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(updates["tower"]))
+    assert jnp.all(updates["tower_norm"]["scale"] < 0)
+
+
+def test_the_gradient_of_a_frozen_part_counts_for_no_clipping():
+    gradient = {
+        "tower": jax.tree.map(lambda leaf: 1e9 * leaf, PARTS["tower"]),
+        "tower_norm": {"scale": jnp.full(5, 0.1)},
+    }
+    optimizer = make_optimizer(FROZEN, 10)
+    alone = make_optimizer(dataclasses.replace(FROZEN, frozen=()), 10)
+    rest = {"tower_norm": PARTS["tower_norm"]}
+    updates, _ = optimizer.update(gradient, optimizer.init(PARTS), PARTS)
+    expected, _ = alone.update(
+        {"tower_norm": gradient["tower_norm"]}, alone.init(rest), rest
+    )
+    assert jnp.array_equal(
+        updates["tower_norm"]["scale"], expected["tower_norm"]["scale"]
+    )
+
+
+@pytest.mark.parametrize("name", ["tow", "tower/kernels", "norm", ""])
+def test_a_part_that_is_not_there_cannot_be_frozen(name):
+    config = dataclasses.replace(FROZEN, frozen=("tower", name))
+    with pytest.raises(InputError, match=f"part to freeze: '{name}'; did you mean"):
+        make_optimizer(config, 10).init(PARTS)
+
+
+def test_a_held_loss_is_the_loss_and_knows_no_gradient_of_what_is_frozen():
+    def loss(params, batch, key):
+        return sum((leaf**2).sum() for leaf in jax.tree.leaves(params)) * batch
+
+    held = hold(loss, ["tower/kernel"])
+    value, gradient = jax.value_and_grad(held)(PARTS, 3.0, None)
+    assert value == loss(PARTS, 3.0, None)
+    assert not gradient["tower"]["kernel"].any()
+    assert gradient["tower"]["bias"].tolist() == [6.0] * 3
+    assert hold(loss, []) is loss

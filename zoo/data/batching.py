@@ -11,6 +11,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,17 @@ class Bucket:
     source_length: int
     target_length: int
     rows: int
+
+
+class SpecialIds(NamedTuple):
+    """The ids that stand for no text."""
+
+    pad: int
+    start: int
+    eos: int
+
+
+OURS = SpecialIds(Tokenizer.pad_id, Tokenizer.start_id, Tokenizer.eos_id)
 
 
 def lengths_with_end(ids: Sequence[Sequence[int]]) -> np.ndarray:
@@ -189,7 +201,10 @@ class BatchPlan:
 
 
 def pad_batch(
-    source: Sequence[Sequence[int]], target: Sequence[Sequence[int]], bucket: Bucket
+    source: Sequence[Sequence[int]],
+    target: Sequence[Sequence[int]],
+    bucket: Bucket,
+    special: SpecialIds = OURS,
 ) -> dict[str, np.ndarray]:
     """Returns int32 arrays in the shape of the bucket, filled up with padding.
 
@@ -197,6 +212,7 @@ def pad_batch(
 
     Args:
         source, target: ids of each sentence, without start and end.
+        special: of the model, whose start is not the tokenizer's to say.
 
     Returns:
         ``source`` = x + end, ``inputs`` = start + y, ``labels`` = y + end.
@@ -204,14 +220,14 @@ def pad_batch(
     source_shape = bucket.rows, bucket.source_length
     target_shape = bucket.rows, bucket.target_length
     batch = {
-        "source": np.full(source_shape, Tokenizer.pad_id, np.int32),
-        "inputs": np.full(target_shape, Tokenizer.pad_id, np.int32),
-        "labels": np.full(target_shape, Tokenizer.pad_id, np.int32),
+        "source": np.full(source_shape, special.pad, np.int32),
+        "inputs": np.full(target_shape, special.pad, np.int32),
+        "labels": np.full(target_shape, special.pad, np.int32),
     }
     for row, (x, y) in enumerate(zip(source, target, strict=True)):
-        batch["source"][row, : len(x) + 1] = [*x, Tokenizer.eos_id]
-        batch["inputs"][row, : len(y) + 1] = [Tokenizer.start_id, *y]
-        batch["labels"][row, : len(y) + 1] = [*y, Tokenizer.eos_id]
+        batch["source"][row, : len(x) + 1] = [*x, special.eos]
+        batch["inputs"][row, : len(y) + 1] = [special.start, *y]
+        batch["labels"][row, : len(y) + 1] = [*y, special.eos]
     return batch
 
 
@@ -221,6 +237,7 @@ def training_batches(
     target_ids: Sequence[Sequence[int]],
     *,
     first_step: int,
+    special: SpecialIds = OURS,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields the batches of a plan from `first_step` on, made ahead by Grain.
 
@@ -230,7 +247,7 @@ def training_batches(
     import grain  # takes a second and imports jax where it finds it
 
     def batch(step: tuple[Bucket, np.ndarray]) -> dict[str, np.ndarray]:
-        return _batch_of(source_ids, target_ids, *step)
+        return _batch_of(source_ids, target_ids, *step, special)
 
     batches = iter(
         grain.MapDataset.source(plan)
@@ -250,6 +267,7 @@ def evaluation_batches(
     tokens_per_batch: int,
     num_buckets: int,
     rows_multiple: int = 8,
+    special: SpecialIds = OURS,
 ) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Returns (indices, batch) in an order of its own, every pair exactly once.
 
@@ -264,7 +282,7 @@ def evaluation_batches(
         rows_multiple=rows_multiple,
     )
     return [
-        (indices, _batch_of(source_ids, target_ids, bucket, indices))
+        (indices, _batch_of(source_ids, target_ids, bucket, indices, special))
         for bucket, members in zip(buckets, _members(*lengths, buckets), strict=True)
         for indices in _split(members, bucket.rows)
     ]
@@ -275,9 +293,11 @@ def _batch_of(
     target_ids: Sequence[Sequence[int]],
     bucket: Bucket,
     indices: np.ndarray,
+    special: SpecialIds,
 ) -> dict[str, np.ndarray]:
     source = [source_ids[index] for index in indices]
-    return pad_batch(source, [target_ids[index] for index in indices], bucket)
+    target = [target_ids[index] for index in indices]
+    return pad_batch(source, target, bucket, special)
 
 
 def _members(

@@ -149,6 +149,10 @@ class Tokenizer:
                 ) from error
         return self._processor.encode(list(sentences))
 
+    def encode_targets(self, sentences: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of what is written, which are those of what is read."""
+        return self.encode(sentences)
+
     def decode(self, ids: Sequence[_Ids] | np.ndarray) -> list[str]:
         """Returns the text before the first end of each row; skips pad and start."""
         rows = [np.asarray(row, np.int64).tolist() for row in ids]
@@ -157,15 +161,40 @@ class Tokenizer:
         texts = [row[:end] for row, end in zip(rows, ends, strict=True)]
         return self._processor.decode(texts) if texts else []
 
-    def pieces(self, sentence: str) -> list[str]:
-        """Returns one label for each id of `encode`, as a person reads it.
+    def texts(self) -> list[str]:
+        """Returns what each token writes behind another, its space included.
+
+        Special tokens write nothing, and a byte of a character writes U+FFFD.
+        """
+        rows = [[self.unknown_id, token] for token in range(self.vocab_size)]
+        first, *texts = self.decode([[self.unknown_id], *rows])
+        return [text.removeprefix(first) for text in texts]
+
+    def sentencepiece(self) -> bytes | None:
+        """Returns the model of sentencepiece, None if tokens are no subwords."""
+        return None if isinstance(self._processor, TokenTable) else self._model
+
+    def piece_table(self) -> list[str]:
+        """Returns every piece in the order of the ids."""
+        return self._processor.id_to_piece([*range(self.vocab_size)])
+
+    def labels(self, ids: Sequence[int]) -> list[str]:
+        """Returns one label for each id, as a person reads it.
 
         Spaces are dropped, but for a piece of nothing else, which becomes ``_``. One
         byte of a character that the vocabulary lacks reads ``<0xE2>``.
         """
-        (ids,) = self.encode([sentence])
-        pieces = self._processor.id_to_piece(ids)
-        return [piece.strip(_SPACE) or "_" * len(piece) for piece in pieces]
+        pieces = self._processor.id_to_piece([*ids])
+        return [label(piece) for piece in pieces]
+
+
+def label(piece: str) -> str:
+    """Returns a piece without the sign for spaces; one of spaces alone becomes ``_``.
+
+    >>> label("\u2581March"), label("\u2581")
+    ('March', '_')
+    """
+    return piece.strip(_SPACE) or "_" * len(piece)
 
 
 def _subwords(model: bytes):

@@ -16,6 +16,7 @@ from zoo.decoding.hypotheses import IMPOSSIBLE, Decodable, Hypotheses
 from zoo.decoding.rules import (
     Rule,
     ban,
+    force_end,
     no_repeated_ngrams,
     require_length,
     whole_words,
@@ -31,6 +32,7 @@ __all__ = [
     "Rule",
     "ban",
     "beam_search",
+    "force_end",
     "greedy_search",
     "no_repeated_ngrams",
     "require_length",

@@ -54,6 +54,12 @@ def require_length(
     return rule
 
 
+def force_end(max_length: int, eos_id: int, vocab_size: int) -> Rule:
+    """Returns the rule that the last token there is room for is the end of sentence."""
+    ends = jnp.arange(vocab_size) == eos_id
+    return lambda tokens, position: (ends | (position < max_length - 1))[None, None]
+
+
 def no_repeated_ngrams(n: int, vocab_size: int) -> Rule:
     """Returns the rule that no run of n tokens comes twice (Paulus et al. 2017, 2.5).
 

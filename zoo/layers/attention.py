@@ -7,6 +7,7 @@ Need", sections 3.2.1 and 3.2.2.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -83,25 +84,32 @@ class MultiHeadAttention(nn.Module):
     Attributes:
         rotate: turns queries and keys, [..., H, E], by their positions, [...]; done
             where positions are given.
+        head_dim: of a head; None shares the width of the model out.
     """
 
     model_dim: int
     num_heads: int
     dropout_rate: float = 0.0
     rotate: Rotation = unrotated
+    head_dim: int | None = None
+    use_bias: bool = True
 
     def setup(self):
-        if self.model_dim % self.num_heads:
+        if self.head_dim is None and self.model_dim % self.num_heads:
             raise ValueError(
                 f"model_dim {self.model_dim} is not a multiple of num_heads "
                 f"{self.num_heads}"
             )
-        heads = (self.num_heads, self.model_dim // self.num_heads)
-        xavier = nn.initializers.xavier_uniform()
-        self.query = nn.DenseGeneral(heads, kernel_init=xavier)
-        self.key = nn.DenseGeneral(heads, kernel_init=xavier)
-        self.value = nn.DenseGeneral(heads, kernel_init=xavier)
-        self.out = nn.DenseGeneral(self.model_dim, axis=(-2, -1), kernel_init=xavier)
+        heads = (self.num_heads, self.head_dim or self.model_dim // self.num_heads)
+        linear = partial(
+            nn.DenseGeneral,
+            kernel_init=nn.initializers.xavier_uniform(),
+            use_bias=self.use_bias,
+        )
+        self.query = linear(heads)
+        self.key = linear(heads)
+        self.value = linear(heads)
+        self.out = linear(self.model_dim, axis=(-2, -1))
         self.drop = Dropout(self.dropout_rate)
 
     def __call__(

@@ -9,6 +9,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+Output = tuple[Float[Array, "V D"], Float[Array, " V"] | None]
+
 
 def rows(
     table: Float[Array, "V D"], index: Int[Array, "*axes"]
@@ -58,3 +60,43 @@ class Embedding(nn.Module):
     def logits(self, features: Float[Array, "*axes D"]) -> Float[Array, "*axes V"]:
         """Scores the vocabulary with the same table."""
         return tied_logits(self.table, features)
+
+    def output(self) -> Output:
+        """Returns the matrix and the bias of `logits`."""
+        return self.table, None
+
+
+class BiasedEmbedding(Embedding):
+    """A table that embeds and scores, and a bias for the scores, zeros at first."""
+
+    def setup(self):
+        super().setup()
+        self.bias = self.param("bias", nn.initializers.zeros, (self.vocab_size,))
+
+    def logits(self, features: Float[Array, "*axes D"]) -> Float[Array, "*axes V"]:
+        """Scores the vocabulary with the same table and the bias."""
+        return super().logits(features) + self.bias
+
+    def output(self) -> Output:
+        """Returns the matrix and the bias of `logits`."""
+        return self.table, self.bias
+
+
+class UntiedEmbedding(Embedding):
+    """A table that embeds and another one that scores."""
+
+    def setup(self):
+        super().setup()
+        self.output_table = self.param(
+            "output",
+            nn.initializers.normal(self.model_dim**-0.5),
+            (self.vocab_size, self.model_dim),
+        )
+
+    def logits(self, features: Float[Array, "*axes D"]) -> Float[Array, "*axes V"]:
+        """Scores the vocabulary with a table of its own."""
+        return tied_logits(self.output_table, features)
+
+    def output(self) -> Output:
+        """Returns the matrix and the bias of `logits`."""
+        return self.output_table, None

@@ -7,6 +7,7 @@ function as in BERT, or `approximate=True`, the paper's formula with tanh, as in
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -25,12 +26,13 @@ class FeedForward(nn.Module):
     mlp_dim: int
     activation: Callable = nn.relu
     dropout_rate: float = 0.0
+    use_bias: bool = True
 
     def setup(self):
-        self.up = nn.Dense(self.mlp_dim, kernel_init=nn.initializers.xavier_uniform())
-        self.down = nn.Dense(
-            self.model_dim, kernel_init=nn.initializers.xavier_uniform()
-        )
+        xavier = nn.initializers.xavier_uniform()
+        linear = partial(nn.Dense, kernel_init=xavier, use_bias=self.use_bias)
+        self.up = linear(self.mlp_dim)
+        self.down = linear(self.model_dim)
         self.drop = Dropout(self.dropout_rate)
 
     def __call__(

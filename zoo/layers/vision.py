@@ -248,3 +248,31 @@ class RegionFeatures(nn.Module):
                 "expected; set region_dim to what the files hold"
             )
         return self.projection(image), (image != 0).any(axis=-1)
+
+
+class ProjectedRegions(nn.Module):
+    """The regions of another encoder, brought to the width of a model.
+
+    Attributes:
+        tower: makes the regions, for example with weights of others.
+        model_dim: width of a region.
+    """
+
+    tower: ImageEncoder
+    model_dim: int
+
+    def setup(self):
+        self.out = Projection(self.model_dim)
+
+    @property
+    def cell_size(self) -> int | None:
+        return self.tower.cell_size
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        return self.tower.example_shape
+
+    def __call__(self, image: Num[Array, "B ..."]) -> Regions:
+        """Returns the regions, projected, and which are real."""
+        regions, valid = self.tower(image)
+        return self.out(regions), valid

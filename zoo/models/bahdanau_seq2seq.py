@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.layers.dropout import Dropout
-from zoo.layers.embeddings import Embedding
+from zoo.layers.embeddings import Embedding, Output
 from zoo.layers.recurrent import BidirectionalRNN, GRUCell
 from zoo.layers.state_attention import AdditiveAttention
 from zoo.models.configs import BahdanauConfig
@@ -102,9 +102,9 @@ class BahdanauSeq2Seq(nn.Module):
         """Scores the vocabulary with the target embedding's table."""
         return self.target_embedding.logits(features)
 
-    def output_table(self) -> Float[Array, "V D"]:
-        """Returns the matrix of `logits`, for losses that never hold all logits."""
-        return self.target_embedding.table
+    def output(self) -> Output:
+        """Returns what `logits` is made of, for losses that never hold all logits."""
+        return self.target_embedding.output()
 
     def encode(
         self, source: Int[Array, "B S"], *, deterministic: bool = True

@@ -39,14 +39,75 @@ class TransformerConfig:
     eos_id: int = 2
 
     def __post_init__(self):
+        _check_transformer(self)
+        require_positive(self, "max_positions")
+
+
+@dataclass(frozen=True)
+class MarianConfig:
+    """Transformer as Marian has it (Junczys-Dowmunt et al. 2018).
+
+    Attributes:
+        vocab_size: of the joint vocabulary; one table embeds both sides and scores.
+        num_layers: of the encoder.
+        dropout_rate: of embeddings and sublayers.
+        attention_dropout_rate: of attention weights.
+        zero_start: the decoder begins with zeros in the place of the start token.
+    """
+
+    vocab_size: int = 8_000
+    num_layers: int = 6
+    num_decoder_layers: int = 6
+    model_dim: int = 512
+    mlp_dim: int = 2048
+    num_heads: int = 8
+    activation: Literal["relu", "silu", "gelu"] = "silu"
+    dropout_rate: float = 0.1
+    attention_dropout_rate: float = 0.0
+    zero_start: bool = True
+    pad_id: int = 0
+    start_id: int = 1
+    eos_id: int = 2
+
+    def __post_init__(self):
+        _check_transformer(self)
+        require_positive(self, "num_decoder_layers")
+
+
+@dataclass(frozen=True)
+class T5Config:
+    """Transformer as in T5 (Raffel et al. 2020) or its version 1.1.
+
+    Attributes:
+        num_layers: of the encoder.
+        feed_forward: its activation; the gated ones are of version 1.1.
+        tied: whether the table that embeds also scores, as in version 1.0.
+        num_buckets: of distances between tokens.
+        max_distance: beyond which distances are alike.
+        dropout_rate: of embeddings, sublayers and attention weights.
+    """
+
+    vocab_size: int = 32_128
+    num_layers: int = 6
+    num_decoder_layers: int = 6
+    model_dim: int = 512
+    mlp_dim: int = 2048
+    num_heads: int = 8
+    head_dim: int = 64
+    feed_forward: Literal["relu", "gated-gelu", "gated-silu"] = "relu"
+    tied: bool = True
+    num_buckets: int = 32
+    max_distance: int = 128
+    dropout_rate: float = 0.1
+    pad_id: int = 0
+    start_id: int = 0
+    eos_id: int = 1
+
+    def __post_init__(self):
         sizes = ("vocab_size", "num_layers", "model_dim", "mlp_dim", "num_heads")
-        require_positive(self, *sizes, "max_positions")
-        require_rate(self, "dropout_rate", "attention_dropout_rate")
-        if self.model_dim % (2 * self.num_heads):
-            raise InputError(
-                f"model_dim {self.model_dim} is not a multiple of twice num_heads "
-                f"{self.num_heads}"
-            )
+        more = ("num_decoder_layers", "head_dim", "num_buckets", "max_distance")
+        require_positive(self, *sizes, *more)
+        require_rate(self, "dropout_rate")
 
 
 @dataclass(frozen=True)
@@ -124,11 +185,32 @@ class LuongConfig:
         require_rate(self, "dropout_rate")
 
 
-ModelConfig = TransformerConfig | RNNConfig | BahdanauConfig | LuongConfig
+def _check_transformer(config: "TransformerConfig | MarianConfig") -> None:
+    """Raises InputError unless sizes and rates make a Transformer."""
+    sizes = ("vocab_size", "num_layers", "model_dim", "mlp_dim", "num_heads")
+    require_positive(config, *sizes)
+    require_rate(config, "dropout_rate", "attention_dropout_rate")
+    if config.model_dim % (2 * config.num_heads):
+        raise InputError(
+            f"model_dim {config.model_dim} is not a multiple of twice num_heads "
+            f"{config.num_heads}"
+        )
+
+
+ModelConfig = (
+    TransformerConfig
+    | MarianConfig
+    | T5Config
+    | RNNConfig
+    | BahdanauConfig
+    | LuongConfig
+)
 
 # The name under which a configuration is written to JSON.
 FAMILIES: dict[str, type[ModelConfig]] = {
     "transformer": TransformerConfig,
+    "marian": MarianConfig,
+    "t5": T5Config,
     "rnn": RNNConfig,
     "bahdanau": BahdanauConfig,
     "luong": LuongConfig,
@@ -153,4 +235,12 @@ PRESETS: dict[str, ModelConfig] = {
     "transformer-big": TransformerConfig(
         model_dim=1024, mlp_dim=4096, num_heads=16, dropout_rate=0.3
     ),
+    "marian-tiny": MarianConfig(
+        num_layers=2,
+        num_decoder_layers=2,
+        model_dim=128,
+        mlp_dim=256,
+        num_heads=4,
+    ),
+    "marian-base": MarianConfig(),
 }

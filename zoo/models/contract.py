@@ -8,7 +8,7 @@ sentence; they share its memory, which is never tiled.
     tokens       pad_id, start_id, eos_id are attributes; a source ends in eos;
                  inputs = start + target, labels = target + eos, so that
                  logits[:, t] score labels[:, t]
-    output_table the matrix with which logits = features · tableᵀ
+    output       () -> (table, bias), of logits = features · tableᵀ + bias; None is 0
     encode       (source [B, S]) -> memory, whose leaves lead with B
     start        (memory, W, max_length) -> carry, whose leaves lead with [B, W]
     step         (memory, carry, tokens [B, W], position) -> (carry, features [B, W, D])
@@ -20,6 +20,8 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float, Int
+
+from zoo.layers.embeddings import Output
 
 
 @runtime_checkable
@@ -44,7 +46,7 @@ class Seq2Seq(Protocol):
 
     def logits(self, features: Float[Array, "*axes D"]) -> Float[Array, "*axes V"]: ...
 
-    def output_table(self) -> Float[Array, "V D"]: ...
+    def output(self) -> Output: ...
 
     def encode(
         self, source: Int[Array, "B S"], *, deterministic: bool = True

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from zoo.layers.dropout import Dropout
-from zoo.layers.embeddings import Embedding
+from zoo.layers.embeddings import Embedding, Output
 from zoo.layers.recurrent import RNN, GRUCell, LSTMCell, State, hidden
 from zoo.models.configs import RNNConfig
 
@@ -95,9 +95,9 @@ class RNNSeq2Seq(nn.Module):
         """Scores the vocabulary with the target embedding's table."""
         return self.target_embedding.logits(features)
 
-    def output_table(self) -> Float[Array, "V D"]:
-        """Returns the matrix of `logits`, for losses that never hold all logits."""
-        return self.target_embedding.table
+    def output(self) -> Output:
+        """Returns what `logits` is made of, for losses that never hold all logits."""
+        return self.target_embedding.output()
 
     def encode(
         self, source: Int[Array, "B S"], *, deterministic: bool = True

@@ -140,7 +140,10 @@ def build(config: StackedAttentionConfig) -> StackedAttention:
     """Returns the module that a configuration describes."""
     return StackedAttention(
         image_encoder=image_encoder(
-            config.model_dim, region_dim=config.region_dim, cnn_dim=config.cnn_dim
+            config.model_dim,
+            region_dim=config.region_dim,
+            cnn_dim=config.cnn_dim,
+            tower=config.tower,
         ),
         vocab_size=config.vocab_size,
         num_answers=config.num_answers,

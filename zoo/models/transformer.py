@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from zoo.layers.attention import MultiHeadAttention, unrotated
 from zoo.layers.blocks import Cache, DecoderBlock, EncoderBlock, KeysValues
 from zoo.layers.dropout import Dropout
-from zoo.layers.embeddings import Embedding
+from zoo.layers.embeddings import Embedding, Output
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.masks import causal_mask, padding_mask
 from zoo.layers.positions import (
@@ -41,6 +41,11 @@ class Memory(NamedTuple):
     valid: Bool[Array, "B S"]
 
 
+def no_norm() -> Callable[[Array], Array]:
+    """Returns what leaves states as they are."""
+    return lambda states: states
+
+
 class Transformer(nn.Module):
     """Encoder-decoder Transformer under the contract of `zoo.models.contract`.
 
@@ -50,6 +55,10 @@ class Transformer(nn.Module):
         encoder_positions: says where the tokens of a source stand.
         decoder_positions: says where the tokens of a target stand.
         dropout_rate: of the embeddings.
+        num_decoder_layers: None for as many as the encoder has.
+        make_embedding: makes what embeds both sides and scores the output.
+        zero_start: the decoder reads zeros in the place of the start token.
+        final_norm: makes the norm at the end of a stack, for blocks with `pre_norm`.
     """
 
     encoder_block: Callable[[], nn.Module]
@@ -64,11 +73,18 @@ class Transformer(nn.Module):
     pad_id: int = 0
     start_id: int = 1
     eos_id: int = 2
+    num_decoder_layers: int | None = None
+    make_embedding: Callable[[int, int], Embedding] = Embedding
+    zero_start: bool = False
+    final_norm: Callable[[], Callable] = no_norm
 
     def setup(self):
-        self.embedding = Embedding(self.vocab_size, self.model_dim)
+        self.embedding = self.make_embedding(self.vocab_size, self.model_dim)
         self.encoder = [self.encoder_block() for _ in range(self.num_layers)]
-        self.decoder = [self.decoder_block() for _ in range(self.num_layers)]
+        num_decoder_layers = self.num_decoder_layers or self.num_layers
+        self.decoder = [self.decoder_block() for _ in range(num_decoder_layers)]
+        self.encoder_norm = self.final_norm()
+        self.decoder_norm = self.final_norm()
         self.source_positions = self.encoder_positions()
         self.target_positions = self.decoder_positions()
         self.drop = Dropout(self.dropout_rate)
@@ -97,7 +113,7 @@ class Transformer(nn.Module):
         positions = jnp.arange(inputs.shape[1])
         self.target_positions.check(len(positions))
         bias = self.target_positions.bias(positions, positions)
-        states = self.target_positions.embed(self.embedding(inputs), positions)
+        states = self._embed_target(inputs, positions)
         states = self.drop(states, deterministic=deterministic)
         for block, layer in zip(self.decoder, memory.layers, strict=True):
             states = block(
@@ -109,15 +125,15 @@ class Transformer(nn.Module):
                 positions=positions[None],
                 deterministic=deterministic,
             )
-        return states
+        return self.decoder_norm(states)
 
     def logits(self, features: Float[Array, "*axes D"]) -> Float[Array, "*axes V"]:
-        """Scores the vocabulary with the embedding table."""
+        """Scores the vocabulary, as a rule with the table that embeds."""
         return self.embedding.logits(features)
 
-    def output_table(self) -> Float[Array, "V D"]:
-        """Returns the matrix of `logits`, for losses that never hold all logits."""
-        return self.embedding.table
+    def output(self) -> Output:
+        """Returns what `logits` is made of, for losses that never hold all logits."""
+        return self.embedding.output()
 
     def encode(
         self, source: Int[Array, "B S"], *, deterministic: bool = True
@@ -137,6 +153,7 @@ class Transformer(nn.Module):
                 positions=positions[None],
                 deterministic=deterministic,
             )
+        states = self.encoder_norm(states)
         return Memory(tuple(block.memory(states) for block in self.decoder), valid)
 
     def start(
@@ -144,11 +161,10 @@ class Transformer(nn.Module):
     ) -> tuple[Cache, ...]:
         """Returns empty caches, one for each decoder layer."""
         self.target_positions.check(max_length)
-        head_dim = self.model_dim // self.num_heads
-        batch = memory.valid.shape[0]
-        shape = (batch, num_hypotheses, max_length, self.num_heads, head_dim)
+        batch, _, num_heads, head_dim = memory.layers[0][0].shape
+        shape = (batch, num_hypotheses, max_length, num_heads, head_dim)
         empty = jnp.zeros(shape, memory.layers[0][0].dtype)
-        return tuple((empty, empty) for _ in range(self.num_layers))
+        return tuple((empty, empty) for _ in memory.layers)
 
     def step(
         self,
@@ -158,9 +174,7 @@ class Transformer(nn.Module):
         position: Int[Array, ""],
     ) -> tuple[tuple[Cache, ...], Float[Array, "B W D"]]:
         """Returns the caches and states after one more token of every hypothesis."""
-        states = self.target_positions.embed(
-            self.embedding(tokens), position[None, None]
-        )
+        states = self._embed_target(tokens, position[None, None])
         memory_mask = padding_mask(memory.valid)
         keys = jnp.arange(carry[0][0].shape[2])
         bias = self.target_positions.bias(position[None], keys)  # [1, H, 1, T]
@@ -170,7 +184,7 @@ class Transformer(nn.Module):
                 states, cache, position, layer, memory_mask, bias
             )
             caches.append(cache)
-        return tuple(caches), states
+        return tuple(caches), self.decoder_norm(states)
 
     def reorder(
         self, carry: tuple[Cache, ...], parents: Int[Array, "B W"]
@@ -178,6 +192,12 @@ class Transformer(nn.Module):
         """Returns the caches with hypothesis w continuing hypothesis parents[w]."""
         index = parents[:, :, None, None, None]
         return jax.tree.map(lambda leaf: jnp.take_along_axis(leaf, index, 1), carry)
+
+    def _embed_target(self, tokens, positions):
+        states = self.embedding(tokens)
+        if self.zero_start:
+            states = jnp.where((tokens == self.start_id)[..., None], 0, states)
+        return self.target_positions.embed(states, positions)
 
 
 def build(config: TransformerConfig) -> Transformer:

@@ -7,8 +7,38 @@ million parameters.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from zoo.errors import InputError, require_positive, require_rate
+
+
+@dataclass(frozen=True)
+class VisionTransformerConfig:
+    """A vision Transformer as image encoder (Dosovitskiy et al. 2021; CLIP).
+
+    Attributes:
+        image_size: side in pixels of the square that positions are learned on.
+        patch_size: side of a patch in pixels.
+        activation: of the feed-forward parts; "quick_gelu" is CLIP's.
+        embedding_norm: whether there is a norm before the first block, as in CLIP.
+        norm_epsilon: of all norms.
+    """
+
+    image_size: int = 224
+    patch_size: int = 16
+    model_dim: int = 768
+    mlp_dim: int = 3_072
+    num_heads: int = 12
+    num_layers: int = 12
+    activation: Literal["gelu", "quick_gelu"] = "gelu"
+    embedding_norm: bool = False
+    norm_epsilon: float = 1e-12
+
+    def __post_init__(self):
+        require_positive(self, "image_size", "patch_size", "model_dim", "mlp_dim")
+        require_positive(self, "num_layers")
+        _require_heads(self)
+        _require_patches(self)
 
 
 @dataclass(frozen=True)
@@ -50,6 +80,7 @@ class StackedAttentionConfig:
         attention_dim: width in which questions and regions are compared.
         num_glimpses: how often the question looks.
         hidden_dim: width of a hidden layer before the answer; 0 for none.
+        tower: the vision Transformer that reads the image; None for the small network.
         dropout_rate: of the embedded words and before the answer.
     """
 
@@ -62,6 +93,7 @@ class StackedAttentionConfig:
     hidden_dim: int = 0
     region_dim: int = 512
     cnn_dim: int = 32
+    tower: VisionTransformerConfig | None = None
     dropout_rate: float = 0.5
     pad_id: int = 0
 
@@ -70,6 +102,11 @@ class StackedAttentionConfig:
         require_positive(self, *sizes, "num_glimpses")
         if self.hidden_dim < 0:
             raise InputError(f"hidden_dim is {self.hidden_dim}, but must be at least 0")
+        if self.tower is not None and self.region_dim:
+            raise InputError(
+                f"features of regions (region_dim {self.region_dim}) need no tower; "
+                "set region_dim to 0"
+            )
         _require_sight(self)
 
 
@@ -141,6 +178,39 @@ class SingleStreamConfig:
 
 
 @dataclass(frozen=True)
+class ViltConfig:
+    """Words and patches in one Transformer, as the authors' weights have it.
+
+    Kim et al. (2021); `SingleStreamConfig` is our own reading of the paper.
+
+    Attributes:
+        image_size: side in pixels of the square that positions are learned on.
+        patch_size: side of a patch in pixels.
+        max_words: longest question in word pieces, the two special ones included.
+        dropout_rate: of embeddings and sublayers.
+    """
+
+    vocab_size: int = 30_522
+    num_answers: int = 3_129
+    model_dim: int = 768
+    mlp_dim: int = 3_072
+    num_heads: int = 12
+    num_layers: int = 12
+    image_size: int = 384
+    patch_size: int = 32
+    max_words: int = 40
+    dropout_rate: float = 0.1
+    pad_id: int = 0
+
+    def __post_init__(self):
+        require_positive(self, "vocab_size", "num_answers", "model_dim", "mlp_dim")
+        require_positive(self, "num_layers", "image_size", "patch_size", "max_words")
+        require_rate(self, "dropout_rate")
+        _require_heads(self)
+        _require_patches(self)
+
+
+@dataclass(frozen=True)
 class AnswerDecoderConfig:
     """An answer written word by word (Vaswani et al. 2017, on words and regions).
 
@@ -173,11 +243,18 @@ VisualConfig = (
     | StackedAttentionConfig
     | McanConfig
     | SingleStreamConfig
+    | ViltConfig
     | AnswerDecoderConfig
 )
 
 
-def _require_sight(config: VisualConfig) -> None:
+def _require_sight(
+    config: VqaBaselineConfig
+    | StackedAttentionConfig
+    | McanConfig
+    | SingleStreamConfig
+    | AnswerDecoderConfig,
+) -> None:
     """Raises InputError where no image encoder can be made, or the rate is none."""
     require_positive(config, "model_dim", "cnn_dim")
     require_rate(config, "dropout_rate")
@@ -193,7 +270,11 @@ def _require_sight(config: VisualConfig) -> None:
 
 
 def _require_heads(
-    config: McanConfig | SingleStreamConfig | AnswerDecoderConfig,
+    config: McanConfig
+    | SingleStreamConfig
+    | ViltConfig
+    | AnswerDecoderConfig
+    | VisionTransformerConfig,
 ) -> None:
     require_positive(config, "num_heads")
     if config.model_dim % config.num_heads:
@@ -203,12 +284,21 @@ def _require_heads(
         )
 
 
+def _require_patches(config: ViltConfig | VisionTransformerConfig) -> None:
+    if config.image_size % config.patch_size:
+        raise InputError(
+            f"image_size {config.image_size} is not a multiple of patch_size "
+            f"{config.patch_size}"
+        )
+
+
 # The name under which a configuration is written to JSON.
 VISUAL_FAMILIES: dict[str, type[VisualConfig]] = {
     "vqa-baseline": VqaBaselineConfig,
     "stacked-attention": StackedAttentionConfig,
     "mcan": McanConfig,
     "single-stream": SingleStreamConfig,
+    "vilt": ViltConfig,
     "answer-decoder": AnswerDecoderConfig,
 }
 
@@ -258,6 +348,7 @@ VISUAL_PRESETS: dict[str, VisualConfig] = {
         num_layers=4,
         patch_size=0,
     ),
+    "vilt": ViltConfig(),
     "answer-decoder": AnswerDecoderConfig(),
     "answer-decoder-tiny": AnswerDecoderConfig(
         vocab_size=200,

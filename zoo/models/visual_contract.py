@@ -27,11 +27,14 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from zoo.layers.vision import (
     ImageEncoder,
     PatchEmbedding,
+    ProjectedRegions,
     RegionFeatures,
     Regions,
     ResidualCNN,
 )
+from zoo.models import vision_transformer
 from zoo.models.contract import Seq2Seq
+from zoo.models.visual_configs import VisionTransformerConfig
 
 Looks = dict[str, Float[Array, "N R"]]
 
@@ -73,11 +76,18 @@ class AnswerClassifier(VisualModel, Protocol):
 
 
 def image_encoder(
-    model_dim: int, *, region_dim: int, cnn_dim: int, patch_size: int = 0
+    model_dim: int,
+    *,
+    region_dim: int,
+    cnn_dim: int,
+    patch_size: int = 0,
+    tower: VisionTransformerConfig | None = None,
 ) -> ImageEncoder:
-    """Returns what makes the regions: of features, of patches, or else of a CNN."""
+    """Returns what makes the regions: features, a tower, patches, or else a CNN."""
     if region_dim:
         return RegionFeatures(model_dim, region_dim)
+    if tower is not None:
+        return ProjectedRegions(vision_transformer.build(tower), model_dim)
     if patch_size:
         return PatchEmbedding(model_dim, patch_size)
     return ResidualCNN(model_dim, cnn_dim)

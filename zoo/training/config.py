@@ -22,6 +22,8 @@ class OptimizerConfig:
         plateau_patience: evaluations in a row without a better loss after which
             "plateau" lowers the rate; again after as many more.
         plateau_factor: the fraction of the rate that is left.
+        frozen: parts of the model that stay as they are, by their path in the
+            parameters, for example "image_encoder/tower".
     """
 
     learning_rate: float = 1e-3
@@ -34,6 +36,7 @@ class OptimizerConfig:
     clip_norm: float = 1.0
     plateau_patience: int = 3
     plateau_factor: float = 0.5
+    frozen: tuple[str, ...] = ()
 
     def __post_init__(self):
         require_rate(self, "beta1", "beta2", "plateau_factor")

@@ -1,14 +1,18 @@
 """Optimisers: what becomes of a gradient."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
+from zoo.errors import unknown
 from zoo.training.config import OptimizerConfig
 from zoo.training.plateau import Plateau, observe
+from zoo.training.step import LossFunction
 
 
 def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
@@ -41,11 +45,68 @@ def observer(config: OptimizerConfig) -> Callable[[Plateau, float], Plateau]:
     )
 
 
+def is_learned(params: Any, frozen: Sequence[str]) -> Any:
+    """Returns for each parameter whether it is learned.
+
+    >>> params = {"tower": {"kernel": 1.0}, "tower_norm": 2.0}
+    >>> is_learned(params, ["tower"])
+    {'tower': {'kernel': False}, 'tower_norm': True}
+
+    Args:
+        frozen: paths of parts, with slashes, that stay as they are.
+
+    Raises:
+        InputError: there is no such part.
+    """
+    paths = flatten_dict(params, sep="/")
+    parts = {"/".join(path.split("/")[:end]) for path in paths for end in range(1, 9)}
+    for name in frozen:
+        if name not in parts:
+            raise unknown("part to freeze", name, parts)
+    learned = {
+        path: not any(f"{path}/".startswith(f"{name}/") for name in frozen)
+        for path in paths
+    }
+    return unflatten_dict(learned, sep="/")
+
+
+def hold(loss: LossFunction, frozen: Sequence[str]) -> LossFunction:
+    """Returns the loss as a function of what is learned alone.
+
+    The gradient of the frozen parts is zero, and no time is spent on it.
+    """
+    if not frozen:
+        return loss
+
+    def of_learned(params, batch, key):
+        learned = is_learned(params, frozen)
+        held = jax.tree.map(
+            lambda leaf, learn: leaf if learn else jax.lax.stop_gradient(leaf),
+            params,
+            learned,
+        )
+        return loss(held, batch, key)
+
+    return of_learned
+
+
 def make_optimizer(
     config: OptimizerConfig, num_steps: int
 ) -> optax.GradientTransformation:
-    """Returns clipping followed by AdamW under the schedule."""
+    """Returns clipping followed by AdamW under the schedule; none for frozen parts."""
+    if not config.frozen:
+        return _adamw(config, num_steps)
 
+    def label(params):
+        learned = is_learned(params, config.frozen)
+        return jax.tree.map(lambda learn: "learned" if learn else "frozen", learned)
+
+    return optax.partition(
+        {"learned": _adamw(config, num_steps), "frozen": optax.set_to_zero()}, label
+    )
+
+
+def _adamw(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
     def is_matrix(params):
         return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 

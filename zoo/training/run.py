@@ -17,7 +17,7 @@ from zoo.training.config import OptimizerConfig, TrainingConfig
 from zoo.training.devices import make_driver
 from zoo.training.faults import MAX_RETURNS, TooManyFaults
 from zoo.training.loop import Evaluate, Schedule, fit
-from zoo.training.optimizers import make_optimizer, observer
+from zoo.training.optimizers import hold, make_optimizer, observer
 from zoo.training.progress import Report
 from zoo.training.records import Metrics, open_run, read_json
 from zoo.training.step import (
@@ -41,6 +41,7 @@ class Task:
         batches_per_epoch: to say in which epoch an update is made.
         shapes: what a batch looks like, for people.
         evaluate: returns at least "loss", in nats a unit.
+        initial: parameters to begin with; None draws them.
     """
 
     unit: str
@@ -50,6 +51,7 @@ class Task:
     batches_per_epoch: int
     shapes: str
     evaluate: Evaluate
+    initial: Any = None
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,12 @@ def train_to_end(
     transformation = make_optimizer(optimizer, training.num_steps)
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
 
-    def begin(key):
-        return init_state(task.init(key), transformation, ema=training.ema_decay > 0)
+    def begin(key, params):
+        params = task.init(key) if params is None else params
+        return init_state(params, transformation, ema=training.ema_decay > 0)
 
-    state = jax.jit(begin)(init_key)  # one program, quicker than many small ones
+    # One program, quicker than many small ones.
+    state = jax.jit(begin)(init_key, task.initial)
     num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     console.print(
         f"{num_params:,} parameters, {task.batches_per_epoch} updates an epoch, "
@@ -117,7 +121,7 @@ def train_to_end(
     )
     driver = make_driver(
         training.driver,
-        _step(task, training, transformation, dropout_key),
+        _step(hold(task.loss, optimizer.frozen), training, transformation, dropout_key),
         model_devices=training.model_devices,
     )
     with Checkpoints(workdir / "checkpoints", keep_last) as checkpoints:
@@ -188,13 +192,13 @@ def _left_out(before: list[list[int]], steps: range) -> list[list[int]]:
 
 
 def _step(
-    task: Task,
+    loss: LossFunction,
     training: TrainingConfig,
     optimizer: GradientTransformation,
     key: jax.Array,
 ) -> Step:
     return make_train_step(
-        task.loss,
+        loss,
         optimizer,
         key,
         accumulation=training.accumulation,

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from zoo.data.tokenizer import Tokenizer
+from zoo.data.text_tokens import TextTokens
 from zoo.decoding import Decodable
 from zoo.errors import InputError
 from zoo.models.contract import attention_maps
@@ -42,7 +42,7 @@ class AttentionMaps:
 def look(
     model: Decodable,
     params: Any,
-    tokenizer: Tokenizer,
+    tokenizer: TextTokens,
     source: str,
     target: str,
     max_length: int,
@@ -56,15 +56,16 @@ def look(
         InputError: a sentence is empty, or the source is too long.
     """
     (source_ids,) = encode(tokenizer, [source], max_length)
-    (target_ids,) = tokenizer.encode([target])
-    target_ids = [*target_ids, tokenizer.eos_id][:max_length]
+    (target_ids,) = tokenizer.encode_targets([target])
+    written = target_ids
+    target_ids = [*written, model.eos_id][:max_length]
     if len(source_ids) == 1 or len(target_ids) == 1:
         raise InputError("attention needs a source and a target that are not empty")
-    inputs = [tokenizer.start_id, *target_ids[:-1]]
+    inputs = [model.start_id, *target_ids[:-1]]
     maps = _jitted(model)(
         params,
-        pad([source_ids], bucket(len(source_ids), max_length)),
-        pad([inputs], bucket(len(inputs), max_length)),
+        pad([source_ids], bucket(len(source_ids), max_length), model.pad_id),
+        pad([inputs], bucket(len(inputs), max_length), model.pad_id),
     )
     weights = {}
     for path, leaf in jax.device_get(maps).items():
@@ -74,8 +75,8 @@ def look(
         weights[path] = leaf[0, :, :queries, :keys]
     return AttentionMaps(
         weights,
-        [*tokenizer.pieces(source), "</s>"],
-        [*tokenizer.pieces(target), "</s>"][:max_length],
+        [*tokenizer.labels(source_ids[:-1]), "</s>"],
+        [*tokenizer.labels(written), "</s>"][:max_length],
     )
 
 

@@ -12,6 +12,25 @@ MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
+class Defaults:
+    """How a model is to be searched unless the user says otherwise.
+
+    Attributes:
+        beam_size: hypotheses kept at each step; 1 is greedy.
+        length_penalty: scores are log-probabilities over length to this power.
+        max_length: of a translation in subwords; None leaves it to the source's.
+        banned: tokens that are never written.
+        forced_end: whether a translation that is cut ends all the same.
+    """
+
+    beam_size: int = 4
+    length_penalty: float = 1.0
+    max_length: int | None = None
+    banned: tuple[int, ...] = ()
+    forced_end: bool = False
+
+
+@dataclass(frozen=True)
 class Constraints:
     """What every translation of every sentence must keep; it costs no score.
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from zoo.data.tokenizer import Tokenizer
+from zoo.data.text_tokens import TextTokens
 from zoo.decoding.words import Banned, allows, ban_words
 from zoo.errors import InputError
 
@@ -37,12 +37,12 @@ class Request(NamedTuple):
 
 
 def encode(
-    tokenizer: Tokenizer,
+    tokenizer: TextTokens,
     sentences: Sequence[str],
     max_length: int,
     name: str = "sentence",
 ) -> list[list[int]]:
-    """Returns the tokens of every sentence, with the end of sentence.
+    """Returns the tokens of every sentence to read, with the end of sentence.
 
     Args:
         max_length: in tokens, end of sentence included.
@@ -51,8 +51,20 @@ def encode(
     Raises:
         InputError: a sentence is longer.
     """
+    return _with_end(tokenizer, tokenizer.encode(sentences), max_length, name)
+
+
+def encode_targets(
+    tokenizer: TextTokens, sentences: Sequence[str], max_length: int
+) -> list[list[int]]:
+    """Returns the tokens of every sentence that was written; else as `encode`."""
+    ids = tokenizer.encode_targets(sentences)
+    return _with_end(tokenizer, ids, max_length, "target")
+
+
+def _with_end(tokenizer, sentences, max_length, name):
     ids = []
-    for number, tokens in enumerate(tokenizer.encode(sentences), start=1):
+    for number, tokens in enumerate(sentences, start=1):
         if len(tokens) + 1 > max_length:
             raise InputError(
                 f"{name} {number} has {len(tokens) + 1} tokens, more than the "
@@ -63,7 +75,7 @@ def encode(
 
 
 def read_requests(
-    tokenizer: Tokenizer,
+    tokenizer: TextTokens,
     sources: Sequence[list[int]],
     prefixes: Sequence[str] | None,
     required: Sequence[Sequence[str]] | None,
@@ -91,7 +103,7 @@ def read_requests(
 
 
 def read_banned(
-    tokenizer: Tokenizer, words: Sequence[str], requests: Sequence[Request]
+    tokenizer: TextTokens, words: Sequence[str], requests: Sequence[Request]
 ) -> Banned | None:
     """Returns what forbids the words, None if there are none that could be written.
 
@@ -100,7 +112,7 @@ def read_banned(
     """
     ids = [
         tokens
-        for tokens in tokenizer.encode(_words(words, "banned"))
+        for tokens in tokenizer.encode_targets(_words(words, "banned"))
         if tokenizer.unknown_id not in tokens
     ]
     if not ids:
@@ -117,15 +129,9 @@ def read_banned(
 
 
 @lru_cache(maxsize=4)
-def token_texts(tokenizer: Tokenizer) -> list[str]:
-    """Returns what each token writes behind another, its space included.
-
-    Special tokens write nothing, and a byte of a character writes U+FFFD.
-    """
-    unknown = tokenizer.unknown_id
-    rows = [[unknown, token] for token in range(tokenizer.vocab_size)]
-    first, *texts = tokenizer.decode([[unknown], *rows])
-    return [text.removeprefix(first) for text in texts]
+def token_texts(tokenizer: TextTokens) -> list[str]:
+    """Returns what each token writes behind another, its space included."""
+    return tokenizer.texts()
 
 
 def _words(words: Sequence[str], name: str) -> list[str]:
@@ -135,9 +141,9 @@ def _words(words: Sequence[str], name: str) -> list[str]:
     return [word.strip() for word in words]
 
 
-def _known(tokenizer: Tokenizer, texts: Sequence[str], name: str) -> list[list[int]]:
+def _known(tokenizer: TextTokens, texts: Sequence[str], name: str) -> list[list[int]]:
     """Returns the tokens of texts that a model can write."""
-    ids = tokenizer.encode(texts)
+    ids = tokenizer.encode_targets(texts)
     for text, tokens in zip(texts, ids, strict=True):
         if tokenizer.unknown_id in tokens:
             raise InputError(

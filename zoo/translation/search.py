@@ -22,6 +22,7 @@ from zoo.decoding import (
     Hypotheses,
     ban,
     beam_search,
+    force_end,
     greedy_search,
     no_repeated_ngrams,
     require_length,
@@ -57,6 +58,8 @@ class Plan:
     Attributes:
         num_hypotheses: width of the beam, or samples of each sentence.
         top_k: of samples; None draws from all tokens.
+        banned: tokens that the model never writes.
+        forced_end: whether the last token that there is room for is the end.
     """
 
     num_hypotheses: int
@@ -64,6 +67,8 @@ class Plan:
     min_length: int = 0
     no_repeated_ngram: int = 0
     top_k: int | None = None
+    banned: tuple[int, ...] = ()
+    forced_end: bool = False
 
 
 class Draw(NamedTuple):
@@ -90,7 +95,11 @@ def compiled(
     model: Decodable, vocab_size: int, plan: Plan, max_length: int
 ) -> Callable[[Any, Given], Hypotheses]:
     """Returns the jitted search, a function of the params and what is given."""
-    fixed = [ban([model.pad_id, model.start_id], vocab_size)]
+    # Where a model starts with what it ends with, that may not be banned.
+    never = {model.pad_id, model.start_id, *plan.banned} - {model.eos_id}
+    fixed = [ban(sorted(never), vocab_size)]
+    if plan.forced_end:
+        fixed.append(force_end(max_length, model.eos_id, vocab_size))
     if plan.min_length > 1:
         fixed.append(require_length(plan.min_length, model.eos_id, vocab_size))
     if plan.no_repeated_ngram:
@@ -178,20 +187,21 @@ def given(
     shape: Shape,
     banned: Banned | None,
     draw: Draw | None,
+    pad_id: int,
 ) -> Given:
     """Returns the arrays of requests of one shape."""
     prefix = required = None
     if shape.prefix:
         width = min(shape.prefix, shape.max_length - 1)
-        prefix = pad([request.prefix for request in requests], width)
+        prefix = pad([request.prefix for request in requests], width, pad_id)
     if shape.required:
         size = len(requests), shape.num_required, shape.required
-        rows = np.zeros(size, np.int32)
+        rows = np.full(size, pad_id, np.int32)
         for phrases, request in zip(rows, requests, strict=True):
             for phrase, tokens in zip(phrases, request.required, strict=False):
                 phrase[: len(tokens)] = tokens
         required = jnp.asarray(rows)
-    source = pad([request.source for request in requests], shape.source)
+    source = pad([request.source for request in requests], shape.source, pad_id)
     return Given(source, prefix, required, banned, draw)
 
 
@@ -205,9 +215,9 @@ def draw(sampling: Sampling, numbers: Sequence[int]) -> Draw:
     )
 
 
-def pad(rows: Sequence[Sequence[int]], length: int) -> Int[Array, "B T"]:
+def pad(rows: Sequence[Sequence[int]], length: int, pad_id: int) -> Int[Array, "B T"]:
     """Returns the rows under one length, with padding at the end."""
-    padded = np.zeros((len(rows), length), np.int32)
+    padded = np.full((len(rows), length), pad_id, np.int32)
     for place, row in enumerate(rows):
         padded[place, : len(row)] = row
     return jnp.asarray(padded)

@@ -15,16 +15,25 @@ import jax
 import numpy as np
 
 from zoo.catalogue import build, config_from_json
-from zoo.data.tokenizer import Tokenizer
+from zoo.data.saved_tokens import load_tokenizer
+from zoo.data.text_tokens import TextTokens
 from zoo.decoding import IMPOSSIBLE, Decodable, Ensemble, score_pairs
 from zoo.errors import InputError
 from zoo.models.contract import initialize
 from zoo.models.visual_configs import VISUAL_FAMILIES
+from zoo.pretrained.generation import search_defaults
+from zoo.pretrained.loading import family_of, find
 from zoo.runs import read_config, read_params
 from zoo.translation.alignment import align_words
 from zoo.translation.attention_maps import AttentionMaps, look
-from zoo.translation.options import Constraints, Sampling, check_range
-from zoo.translation.requests import encode, read_banned, read_requests, token_texts
+from zoo.translation.options import Constraints, Defaults, Sampling, check_range
+from zoo.translation.requests import (
+    encode,
+    encode_targets,
+    read_banned,
+    read_requests,
+    token_texts,
+)
 from zoo.translation.search import (
     Plan,
     Shape,
@@ -40,6 +49,7 @@ from zoo.translation.search import (
 WIDEST = 64
 SCORED = 8  # pairs at once, since each holds its logits of the whole vocabulary
 ANYTHING = Constraints()
+OURS = Defaults()
 
 
 @dataclass(frozen=True)
@@ -61,15 +71,22 @@ class Translator:
         model: under the contract of `zoo.models.contract`, or an ensemble of such.
         max_length: longest sentence in subwords, end of sentence included; on the
             source side a longer one is refused, on the target side it is cut.
+        defaults: how to search.
     """
 
     def __init__(
-        self, model: Decodable, params: Any, tokenizer: Tokenizer, max_length: int
+        self,
+        model: Decodable,
+        params: Any,
+        tokenizer: TextTokens,
+        max_length: int,
+        defaults: Defaults = OURS,
     ):
         self.model = model
         self.params = params
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self.defaults = defaults
 
     @classmethod
     def from_run(
@@ -91,11 +108,33 @@ class Translator:
                 f"{workdir}: a run on questions about images, and no translator; ask "
                 "it with experiments.vqa.answer"
             )
-        tokenizer = Tokenizer.load(Path(workdir) / "tokenizer.model")
+        tokenizer = load_tokenizer(Path(workdir) / "tokenizer.model")
         model_config = config_from_json(config["model"])
         model = build(replace(model_config, vocab_size=tokenizer.vocab_size))
         params = read_params(workdir, partial(initialize, model), average=average)
         return cls(model, params, tokenizer, config["data"]["max_length"])
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | Path, *, revision: str | None = None
+    ) -> "Translator":
+        """Returns the translator of weights that others have trained.
+
+        Args:
+            path: as `zoo.from_pretrained` has it.
+
+        Raises:
+            InputError: there is none, it is damaged, or it does not translate.
+        """
+        directory = find(path, revision=revision)
+        family = family_of(directory)
+        if not hasattr(family, "longest"):
+            raise InputError(
+                f"{path}: a {directory.config['model_type']}, which does not translate"
+            )
+        model, params, tokenizer = family.load(directory)
+        defaults = search_defaults(directory)
+        return cls(model, params, tokenizer, family.longest(directory), defaults)
 
     @classmethod
     def from_runs(
@@ -132,8 +171,8 @@ class Translator:
         self,
         sentences: Sequence[str],
         *,
-        beam_size: int = 4,
-        length_penalty: float = 1.0,
+        beam_size: int | None = None,
+        length_penalty: float | None = None,
         num_best: int = 1,
         max_length: int | None = None,
         prefixes: Sequence[str] | None = None,
@@ -146,11 +185,13 @@ class Translator:
         An empty sentence has one translation, the empty one.
 
         Args:
-            beam_size: hypotheses kept at each step; 1 is greedy.
-            length_penalty: α; scores are log-probabilities over length^α.
+            beam_size: hypotheses kept at each step; 1 is greedy. None takes the
+                model's own, 4 for those trained here, and no fewer than `num_best`.
+            length_penalty: α; scores are log-probabilities over length^α. None takes
+                the model's own, 1 for those trained here.
             num_best: translations of each sentence, at most `beam_size`.
             max_length: of a translation in subwords, end of sentence and prefix
-                included; None leaves it to the source's.
+                included; None takes the model's own or leaves it to the source's.
             prefixes: what each translation begins with, in whole words; it does not
                 count for the score.
             required: the words, or several with spaces between, that each translation
@@ -165,6 +206,11 @@ class Translator:
             InputError: a sentence is too long, a number is out of its range, or no
                 translation keeps what was asked for.
         """
+        defaults = self.defaults
+        if beam_size is None:
+            beam_size = max(defaults.beam_size, min(num_best, WIDEST))
+        if length_penalty is None:
+            length_penalty = defaults.length_penalty
         check_range("beam_size", beam_size, 1, WIDEST)
         check_range("num_best", num_best, 1, WIDEST if sampling else beam_size)
         longest = self.max_length if max_length is None else max_length
@@ -177,6 +223,8 @@ class Translator:
             constraints.min_length,
             constraints.no_repeated_ngram,
             sampling.top_k if sampling else None,
+            defaults.banned,
+            defaults.forced_end,
         )
         sources = encode(self.tokenizer, sentences, self.max_length)
         requests = read_requests(self.tokenizer, sources, prefixes, required)
@@ -187,7 +235,9 @@ class Translator:
         results = [[Hypothesis("", 0.0)] for _ in requests]
         for shape, numbers in chunks(shapes):
             seeds = draw(sampling, numbers) if sampling else None
-            asked = given([requests[n] for n in numbers], shape, banned, seeds)
+            asked = given(
+                [requests[n] for n in numbers], shape, banned, seeds, self.model.pad_id
+            )
             for number, hypotheses in zip(
                 numbers, self._find(plan, shape, asked), strict=True
             ):
@@ -224,19 +274,20 @@ class Translator:
                 f"{len(sources)} sources need as many targets, not {len(targets)}"
             )
         source_ids = encode(self.tokenizer, sources, self.max_length, "source")
-        target_ids = encode(self.tokenizer, targets, self.max_length, "target")
+        target_ids = encode_targets(self.tokenizer, targets, self.max_length)
         shapes = [
             (bucket(len(source), self.max_length), bucket(len(target), self.max_length))
             for source, target in zip(source_ids, target_ids, strict=True)
         ]
-        start, scores = self.tokenizer.start_id, [0.0] * len(shapes)
+        start, pad_id = self.model.start_id, self.model.pad_id
+        scores = [0.0] * len(shapes)
         for (source_length, target_length), numbers in chunks(shapes, SCORED):
             labels = [target_ids[number] for number in numbers]
             log_probs = _score(self.model)(
                 self.params,
-                pad([source_ids[number] for number in numbers], source_length),
-                pad([[start, *row[:-1]] for row in labels], target_length),
-                pad(labels, target_length),
+                pad([source_ids[number] for number in numbers], source_length, pad_id),
+                pad([[start, *row[:-1]] for row in labels], target_length, pad_id),
+                pad(labels, target_length, pad_id),
             )
             totals = np.asarray(log_probs).sum(axis=1)
             for number, row, total in zip(numbers, labels, totals, strict=True):
@@ -276,7 +327,8 @@ class Translator:
             InputError: the model has no attention, or no such layer, or the source is
                 too long.
         """
-        (source_ids, target_ids) = self.tokenizer.encode([source, target])
+        (source_ids,) = self.tokenizer.encode([source])
+        (target_ids,) = self.tokenizer.encode_targets([target])
         if not source_ids or not target_ids:
             return []
         layers = list(self.attention(source, target).between().values())
@@ -303,6 +355,11 @@ class Translator:
             else None
             for request in requests
         ]
+        if max_length is None and (most := self.defaults.max_length):
+            shapes = [
+                shape and shape._replace(max_length=min(shape.max_length, most))
+                for shape in shapes
+            ]
         for number, (request, shape) in enumerate(zip(requests, shapes, strict=True)):
             if shape is not None:
                 request.check_room(number + 1, shape.max_length)

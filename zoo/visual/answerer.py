@@ -6,7 +6,6 @@ same path.
 """
 
 import copy
-import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -23,14 +22,17 @@ from zoo.data.tokenizer import Tokenizer
 from zoo.data.vqa.answer_table import AnswerTable
 from zoo.data.vqa.batching import EncodedQuestions, evaluation_batches
 from zoo.data.vqa.examples import VisualQuestions
-from zoo.data.vqa.words import encode_questions, unseen_words
+from zoo.data.vqa.wordpieces import WordPieces
+from zoo.data.vqa.words import QuestionWords
 from zoo.decoding import beam_search
 from zoo.errors import InputError
 from zoo.models.contract import Seq2Seq
 from zoo.models.visual_contract import initialize, looks, region_grid
+from zoo.pretrained.vilt import Processor
 from zoo.runs import read_config, read_params
-from zoo.visual.images import as_image
+from zoo.visual.images import OneShape, Resized, Sight
 
+Reader = QuestionWords | WordPieces
 BEAM_SIZE = 4  # answers that a model which writes them tells apart
 _MOST = 10  # answers that are told, the likeliest first
 _IMAGES, _QUESTIONS = 64, 10  # of a batch, and of an image in it
@@ -49,10 +51,9 @@ class VisualAnswerer:
 
     Args:
         model: under the contract of `zoo.models.visual_contract`.
-        tokenizer: of the words of questions, and of written answers.
+        reader: makes ids of questions.
+        sight: makes images of pictures.
         answers: what the model may answer; one that writes answers has learned these.
-        image_shape: of the images that it was trained on.
-        max_words: longest question.
         independent: whether answers were learned each for itself, with a sigmoid, and
             not against each other.
     """
@@ -61,20 +62,18 @@ class VisualAnswerer:
         self,
         model: Any,
         params: Any,
-        tokenizer: Tokenizer,
+        reader: Reader,
+        sight: Sight,
         answers: AnswerTable,
         *,
-        image_shape: tuple[int, ...],
-        max_words: int,
         independent: bool = False,
     ):
         self.model = model
         self.params = params
-        self.tokenizer = tokenizer
+        self.reader = reader
+        self.sight = sight
         self.answers = answers
-        self.image_shape = image_shape
-        self.max_words = max_words
-        self._rank = _ranker(model, tokenizer, answers, independent)
+        self._rank = _ranker(model, reader, answers, independent)
         self._looks = _look(model)
 
     @classmethod
@@ -97,11 +96,40 @@ class VisualAnswerer:
         return cls(
             model,
             params,
-            tokenizer,
+            QuestionWords(tokenizer, config["data"]["max_words"]),
+            OneShape(tuple(config["image_shape"])),
             answers,
-            image_shape=tuple(config["image_shape"]),
-            max_words=config["data"]["max_words"],
             independent=config["training"]["loss"] == "sigmoid",
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | Path, *, revision: str | None = None
+    ) -> "VisualAnswerer":
+        """Returns the answerer of weights that others have trained, such as ViLT's.
+
+        Args:
+            path: as `zoo.from_pretrained` has it.
+
+        Raises:
+            InputError: there is none, it is damaged, or it answers no questions.
+        """
+        from zoo.pretrained.loading import from_pretrained
+
+        model, params, processor = from_pretrained(path, revision=revision)
+        if not isinstance(processor, Processor):
+            raise InputError(
+                f"{path}: a {type(model).__name__}, which answers no questions about "
+                "images; give a ViLT, or a run of experiments.vqa.train"
+            )
+        # As its authors trained it, each answer for itself.
+        return cls(
+            model,
+            params,
+            processor.reader,
+            Resized(processor.resize),
+            processor.answers,
+            independent=True,
         )
 
     def with_params(self, params: Any) -> "VisualAnswerer":
@@ -142,8 +170,20 @@ class VisualAnswerer:
 
     @property
     def grid(self) -> tuple[int, int] | None:
-        """The rows and columns of the regions, None where they are no grid."""
-        return region_grid(self.model, self.image_shape)
+        """The rows and columns of the regions of every picture.
+
+        None where they are no grid, or not the same for every picture.
+        """
+        shape = self.sight.image_shape
+        return None if shape is None else region_grid(self.model, shape)
+
+    def grid_of(self, image: Any) -> tuple[int, int] | None:
+        """Returns the rows and columns of the regions of a picture.
+
+        Args:
+            image: as for `answer`.
+        """
+        return region_grid(self.model, self.sight.see(image).shape)
 
     @property
     def cell_size(self) -> int:
@@ -181,9 +221,9 @@ class VisualAnswerer:
 
     def _batches(self, questions: VisualQuestions) -> Iterator[Any]:
         encoded = EncodedQuestions(
-            images=questions.images,
+            images=self.sight.see_all(questions.images),
             image_of=questions.image_of,
-            words=encode_questions(self.tokenizer, questions.questions, self.max_words),
+            words=self.reader.encode(questions.questions),
             labels=np.full(len(questions), -1, np.int32),
             num_answers=len(self.answers),
         )
@@ -196,28 +236,11 @@ class VisualAnswerer:
         )
 
     def _see(self, image: Any) -> np.ndarray:
-        if len(self.image_shape) == 3:
-            height, width, _ = self.image_shape
-            return as_image(image, height, width)[None]
-        if np.shape(image)[1:] != self.image_shape[1:]:
-            raise InputError(
-                f"the model takes features of regions, [R, {self.image_shape[1]}], and "
-                f"no {type(image).__name__} of shape {np.shape(image)}"
-            )
-        return np.asarray(image, np.float32)[None]
+        return self.sight.see(image)[None]
 
     def _read(self, question: str) -> Int[np.ndarray, "1 1 S"]:
-        words = encode_questions(self.tokenizer, [question], self.max_words)
-        for word in unseen_words(self.tokenizer, question):
-            first = self.tokenizer.unknown_id + 1
-            ids = [[word_id] for word_id in range(first, self.tokenizer.vocab_size)]
-            known = self.tokenizer.decode(ids)  # the commonest first
-            near = difflib.get_close_matches(word, known) or known[:5]
-            raise InputError(
-                f"{word!r} is a word that no training question had; ask with words "
-                f"such as {', '.join(near)}"
-            )
-        return words[None]
+        self.reader.check(question)
+        return self.reader.encode([question])[None]
 
 
 def sized(config: Any, tokenizer: Tokenizer, answers: AnswerTable) -> Any:
@@ -238,11 +261,11 @@ def answer_tokens(tokenizer: Tokenizer, answers: AnswerTable) -> Int[np.ndarray,
 
 
 def _ranker(
-    model: Any, tokenizer: Tokenizer, answers: AnswerTable, independent: bool
+    model: Any, reader: Reader, answers: AnswerTable, independent: bool
 ) -> Callable[..., tuple[Any, Float[np.ndarray, "B G N"]]]:
     """Returns what gives answers, best first, and how likely each is."""
-    if isinstance(model, Seq2Seq):
-        return _writer(model, tokenizer, answers)
+    if isinstance(model, Seq2Seq) and isinstance(reader, QuestionWords):
+        return _writer(model, reader.tokenizer, answers)
     rank = _rank(model, min(_MOST, len(answers)), independent)
 
     def choose(params, image, questions):

@@ -1,7 +1,9 @@
 """Questions as words, and words as ids of one fixed length."""
 
+import difflib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
@@ -81,6 +83,34 @@ def unseen_words(tokenizer: Tokenizer, question: str) -> list[str]:
     return list(
         dict.fromkeys(x for x, number in pairs if number == Tokenizer.unknown_id)
     )
+
+
+@dataclass(frozen=True)
+class QuestionWords:
+    """Turns questions into ids with the words that a model has learned.
+
+    Attributes:
+        max_words: longest question.
+    """
+
+    tokenizer: Tokenizer
+    max_words: int
+
+    def encode(self, questions: Sequence[str]) -> Int[np.ndarray, "N S"]:
+        """Returns the ids of the words of each question; see `encode_questions`."""
+        return encode_questions(self.tokenizer, questions, self.max_words)
+
+    def check(self, question: str) -> None:
+        """Raises InputError, with words that are known, if a word of it is not."""
+        for word in unseen_words(self.tokenizer, question):
+            first = self.tokenizer.unknown_id + 1
+            ids = [[word_id] for word_id in range(first, self.tokenizer.vocab_size)]
+            known = self.tokenizer.decode(ids)  # the commonest first
+            near = difflib.get_close_matches(word, known) or known[:5]
+            raise InputError(
+                f"{word!r} is a word that no training question had; ask with words "
+                f"such as {', '.join(near)}"
+            )
 
 
 def _joined(question: str) -> str:

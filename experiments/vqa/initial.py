@@ -1,0 +1,64 @@
+"""What a model begins with beside random numbers: an image tower of others."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+
+from experiments.vqa.config import Config
+from zoo.errors import InputError
+from zoo.models.visual_contract import initialize
+from zoo.pretrained import vit
+from zoo.pretrained.loading import family_of, find
+from zoo.training.optimizers import is_learned
+
+
+def with_tower(config: Config) -> Config:
+    """Returns the config with the sizes of the tower that it begins with.
+
+    Raises:
+        InputError: there is no such tower, the model has no place for one, or parts are
+            frozen that nobody has trained.
+    """
+    if config.init_from is None:
+        if config.optimizer.frozen:
+            raise InputError(
+                f"{', '.join(config.optimizer.frozen)} is frozen, but would be random "
+                "numbers; give --init-from, or drop --optimizer.frozen"
+            )
+        return config
+    if getattr(config.model, "tower", None) is None:
+        raise InputError(
+            f"{config.init_from}: this model has no tower to begin with; choose a "
+            "preset that has one, such as daquar-vit"
+        )
+    directory = find(config.init_from)
+    if family_of(directory) is not vit:
+        raise InputError(
+            f"{config.init_from}: neither a ViT nor a CLIP, so no tower of a model"
+        )
+    return replace(config, model=replace(config.model, tower=vit.config_of(directory)))
+
+
+def initial_params(config: Config, model: Any) -> Any:
+    """Returns the parameters to begin with, None if all are drawn.
+
+    Raises:
+        InputError: the tower's directory is damaged, or a part to freeze is unknown.
+    """
+    shapes = jax.eval_shape(partial(initialize, model), jax.random.key(0))
+    is_learned(shapes, config.optimizer.frozen)
+    if config.init_from is None:
+        return None
+    _, tower, _ = vit.load(find(config.init_from))
+
+    def draw_rest(key):
+        params = initialize(model, key)
+        del params["image_encoder"]["tower"]
+        return params
+
+    key, _ = jax.random.split(jax.random.key(config.seed))  # as the run would draw
+    params = jax.jit(draw_rest)(key)
+    params["image_encoder"]["tower"] = tower
+    return params

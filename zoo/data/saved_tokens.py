@@ -1,0 +1,26 @@
+"""The tokenizer that a run keeps, ours or that of the model it began with."""
+
+from pathlib import Path
+
+from zoo.data import t5_tokens
+from zoo.data.marian_tokens import MarianTokenizer
+from zoo.data.t5_tokens import T5Tokenizer
+from zoo.data.text_tokens import TextTokens
+from zoo.data.tokenizer import Tokenizer
+
+ARCHIVE = b"PK"
+
+
+def load_tokenizer(path: str | Path) -> TextTokens:
+    """Returns the tokenizer that its method `save` wrote.
+
+    Raises:
+        InputError: the file is missing, damaged or from elsewhere.
+    """
+    path = Path(path)
+    if path.is_file():
+        data = path.read_bytes()
+        if data.startswith(ARCHIVE):
+            kind = T5Tokenizer if t5_tokens.FILE.encode() in data else MarianTokenizer
+            return kind.load(path)
+    return Tokenizer.load(path)

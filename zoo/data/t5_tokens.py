@@ -1,0 +1,97 @@
+"""The tokens of T5: one sentencepiece model for all that is read and written."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from zoo.data.marian_tokens import read_archive, read_subwords, unicode, write_archive
+from zoo.data.text_tokens import Ids
+from zoo.data.tokenizer import label
+
+FILE = "spiece.model"
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+class T5Tokenizer:
+    """Sentences to lists of ids and back.
+
+    Ids beyond the sentencepiece model are T5's sentinels, which stand for no text.
+
+    Args:
+        model: the serialized sentencepiece model.
+        vocab_size: rows of the model's embedding.
+        where: what an error calls the model.
+
+    Raises:
+        InputError: the model is damaged.
+    """
+
+    def __init__(self, model: bytes, vocab_size: int, where: str = FILE):
+        self._model, self._vocab_size = model, vocab_size
+        self._processor = read_subwords(model, where)
+        self._size = min(self._processor.vocab_size(), vocab_size)
+        self.eos_id, self.unknown_id = (
+            self._processor.eos_id(),
+            self._processor.unk_id(),
+        )
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids: the rows that an embedding of them needs."""
+        return self._vocab_size
+
+    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of sentences, without start and end.
+
+        Raises:
+            InputError: a sentence is no Unicode text.
+        """
+        return self._processor.encode(list(unicode(sentences)))
+
+    def encode_targets(self, sentences: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of what is written, which are those of what is read."""
+        return self.encode(sentences)
+
+    def decode(self, ids: Sequence[Ids] | np.ndarray) -> list[str]:
+        """Returns the text before the first end of each row, without unknown tokens."""
+        rows = [np.asarray(row, np.int64).tolist() for row in ids]
+        rows = [row[: [*row, self.eos_id].index(self.eos_id)] for row in rows]
+        texts = [
+            [x for x in row if x < self._size and x != self.unknown_id] for row in rows
+        ]
+        return self._processor.decode(texts) if texts else []
+
+    def texts(self) -> list[str]:
+        """Returns what each token writes behind another, its space included."""
+        processor = self._processor
+        texts = [
+            ""
+            if processor.is_control(number) or processor.is_unknown(number)
+            else _BYTE.sub("\ufffd", processor.id_to_piece(number)).replace("▁", " ")
+            for number in range(self._size)
+        ]
+        return texts + [""] * (self.vocab_size - self._size)
+
+    def labels(self, ids: Sequence[int]) -> list[str]:
+        """Returns one label for each id, as a person reads it."""
+        return [
+            label(self._processor.id_to_piece(int(x))) if x < self._size else "⁇"
+            for x in ids
+        ]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the model into an archive, at once or not at all."""
+        write_archive({FILE: self._model}, self.vocab_size, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "T5Tokenizer":
+        """Returns the tokenizer that `save` wrote.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        files, size = read_archive(path, (FILE,))
+        return cls(files[FILE], size, str(Path(path)))

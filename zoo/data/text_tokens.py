@@ -1,0 +1,55 @@
+"""What translation asks of a tokenizer, ours or that of an imported model."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+Ids = Sequence[int] | np.ndarray
+
+
+@runtime_checkable
+class TextTokens(Protocol):
+    """Text to ids and back; what is read and what is written may differ in tokens.
+
+    A word behind a space has the same ids alone, so that it can be required.
+    """
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids: the rows that an embedding of them needs."""
+        ...
+
+    @property
+    def eos_id(self) -> int:
+        """The id that ends each side of a pair."""
+        ...
+
+    @property
+    def unknown_id(self) -> int:
+        """The id of what the vocabulary lacks."""
+        ...
+
+    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of sentences to read, without start and end."""
+        ...
+
+    def encode_targets(self, sentences: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of sentences that are written, without start and end."""
+        ...
+
+    def decode(self, ids: Sequence[Ids] | np.ndarray) -> list[str]:
+        """Returns the text before the first end of each row."""
+        ...
+
+    def texts(self) -> list[str]:
+        """Returns what each token writes behind another, its space included."""
+        ...
+
+    def labels(self, ids: Sequence[int]) -> list[str]:
+        """Returns one label for each id, as a person reads it."""
+        ...
+
+    def save(self, path: Any) -> None:
+        """Writes all there is to one file, at once or not at all."""
+        ...

@@ -1,0 +1,79 @@
+"""T5's Transformer: norms before the sublayers, no biases, distances in buckets.
+
+Raffel et al. (2020), "Exploring the Limits of Transfer Learning with a Unified
+Text-to-Text Transformer", section 2.1; with the gated feed-forward of Shazeer (2020) it
+is version 1.1. The authors leave scores undivided by √E and embeddings unmultiplied by
+√D; both differ from ours by a constant that an import puts into the parameters.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+
+from zoo.layers.attention import MultiHeadAttention
+from zoo.layers.blocks import DecoderBlock, EncoderBlock, pre_norm
+from zoo.layers.embeddings import Embedding, UntiedEmbedding
+from zoo.layers.feedforward import FeedForward, GatedFeedForward
+from zoo.layers.norms import RMSNorm
+from zoo.layers.positions import RelativePositions
+from zoo.models.configs import T5Config
+from zoo.models.transformer import Transformer
+
+
+def build(config: T5Config) -> Transformer:
+    """Returns the module that a configuration describes."""
+    parts = {
+        "attention": partial(
+            MultiHeadAttention,
+            config.model_dim,
+            config.num_heads,
+            config.dropout_rate,
+            head_dim=config.head_dim,
+            use_bias=False,
+        ),
+        "feed_forward": partial(
+            _FEED_FORWARD[config.feed_forward],
+            config.model_dim,
+            config.mlp_dim,
+            dropout_rate=config.dropout_rate,
+        ),
+        "norm": RMSNorm,
+        "residual": pre_norm,
+        "dropout_rate": config.dropout_rate,
+    }
+
+    def positions(bidirectional: bool) -> partial:
+        return partial(
+            RelativePositions,
+            config.num_heads,
+            bidirectional,
+            config.num_buckets,
+            config.max_distance,
+        )
+
+    return Transformer(
+        encoder_block=partial(EncoderBlock, **parts),
+        decoder_block=partial(DecoderBlock, **parts),
+        encoder_positions=positions(True),
+        decoder_positions=positions(False),
+        vocab_size=config.vocab_size,
+        model_dim=config.model_dim,
+        num_heads=config.num_heads,
+        num_layers=config.num_layers,
+        dropout_rate=config.dropout_rate,
+        pad_id=config.pad_id,
+        start_id=config.start_id,
+        eos_id=config.eos_id,
+        num_decoder_layers=config.num_decoder_layers,
+        make_embedding=Embedding if config.tied else UntiedEmbedding,
+        final_norm=RMSNorm,
+    )
+
+
+_FEED_FORWARD = {
+    "relu": partial(FeedForward, use_bias=False),
+    "gated-gelu": partial(
+        GatedFeedForward, activation=partial(nn.gelu, approximate=True)
+    ),
+    "gated-silu": partial(GatedFeedForward, activation=nn.silu),
+}

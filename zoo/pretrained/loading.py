@@ -1,0 +1,69 @@
+"""From a directory or a hub id to a model, its parameters and its tokenizer.
+
+A family is a file with `load(directory)`, found by the model_type of config.json.
+"""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import unknown
+from zoo.pretrained.directory import Directory, open_directory
+from zoo.pretrained.hub import download
+
+# The file of each family, imported when it is needed.
+FAMILIES: dict[str, str] = {
+    "vit": "zoo.pretrained.vit",
+    "clip": "zoo.pretrained.vit",
+    "clip_vision_model": "zoo.pretrained.vit",
+    "vilt": "zoo.pretrained.vilt",
+    "marian": "zoo.pretrained.marian",
+    "t5": "zoo.pretrained.t5",
+}
+
+# Those whose file tells the `longest` sentence too.
+TRANSLATORS = ("marian", "t5")
+
+
+def from_pretrained(
+    path: str | Path, *, revision: str | None = None
+) -> tuple[Any, Any, Any]:
+    """Returns (model, params, tokenizer) of weights that others have trained.
+
+    For a model that sees, what prepares its images and questions stands in the place of
+    the tokenizer.
+
+    Args:
+        path: of a local directory in Hugging Face's layout, or the id of one on the
+            hub, as in "Helsinki-NLP/opus-mt-de-en".
+        revision: branch, tag or commit on the hub; None takes the main branch.
+
+    Raises:
+        InputError: there is no such directory, it is damaged, or its model is of a kind
+            that the zoo has not.
+    """
+    directory = find(path, revision=revision)
+    return family_of(directory).load(directory)
+
+
+def find(path: str | Path, *, revision: str | None = None) -> Directory:
+    """Returns the directory of a path, or of a hub id after a download.
+
+    Raises:
+        InputError: there is none.
+    """
+    if Path(path).exists():
+        return open_directory(path)
+    return open_directory(download(str(path), revision))
+
+
+def family_of(directory: Directory) -> Any:
+    """Returns the module that loads a directory.
+
+    Raises:
+        InputError: the zoo has no such kind of model.
+    """
+    kind = directory.config.get("model_type")
+    if kind not in FAMILIES:
+        raise unknown(f"model_type in {directory.root}", str(kind), FAMILIES)
+    return importlib.import_module(FAMILIES[kind])

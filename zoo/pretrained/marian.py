@@ -1,0 +1,120 @@
+"""Marian's models as Hugging Face keeps them, among them all of OPUS-MT.
+
+Tiedemann and Thottingal (2020), "OPUS-MT: Building open translation services for the
+World". The weights of OPUS-MT are CC-BY 4.0.
+"""
+
+from functools import partial
+from typing import Any
+
+from zoo.data.marian_tokens import FILES, MarianTokenizer
+from zoo.models.configs import MarianConfig
+from zoo.models.contract import initialize
+from zoo.models.marian import build
+from zoo.models.transformer import Transformer
+from zoo.pretrained.conversion import (
+    Rule,
+    abstract,
+    attention_rules,
+    convert,
+    linear_rules,
+    norm_rules,
+)
+from zoo.pretrained.directory import Directory
+from zoo.pretrained.fields import choose, integer, rate, require
+
+ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "swish": "silu", "silu": "silu"}
+TABLE = "model.shared.weight"
+# The sinusoids are ours, and the other names are ties to the one table.
+IGNORED = [r"model\.(en|de)coder\.embed_positions\.weight"]
+
+
+def load(directory: Directory) -> tuple[Transformer, Any, MarianTokenizer]:
+    """Returns (model, params, tokenizer) of a directory.
+
+    Raises:
+        InputError: the directory is damaged, or our Transformer cannot express it.
+    """
+    files = {name: directory.path(name).read_bytes() for name in FILES}
+    model, params = load_weights(directory)
+    return model, params, MarianTokenizer(files, model.vocab_size, str(directory.root))
+
+
+def load_weights(directory: Directory) -> tuple[Transformer, Any]:
+    """Returns (model, params), without the tokenizer.
+
+    Raises:
+        InputError: the directory is damaged, or our Transformer cannot express it.
+    """
+    config = config_of(directory)
+    model = build(config)
+    params = convert(
+        directory.weights(),
+        rules(config.num_heads),
+        abstract(partial(initialize, model)),
+        ignored=IGNORED,
+        where=str(directory.root),
+    )
+    return model, params
+
+
+def longest(directory: Directory) -> int:
+    """Returns the longest sentence that the model was made for, its end counted."""
+    return integer(directory, "max_position_embeddings")
+
+
+def config_of(directory: Directory) -> MarianConfig:
+    """Returns the configuration of a directory's model.
+
+    Raises:
+        InputError: our Transformer cannot express it.
+    """
+    require(directory, "scale_embedding", True)
+    require(directory, "share_encoder_decoder_embeddings", True, default=True)
+    require(directory, "tie_word_embeddings", True, default=True)
+    number = partial(integer, directory)
+    for name in ("attention_heads", "ffn_dim"):
+        require(directory, f"decoder_{name}", number(f"encoder_{name}"))
+    return MarianConfig(
+        vocab_size=number("vocab_size"),
+        num_layers=number("encoder_layers"),
+        num_decoder_layers=number("decoder_layers"),
+        model_dim=number("d_model"),
+        mlp_dim=number("encoder_ffn_dim"),
+        num_heads=number("encoder_attention_heads"),
+        activation=choose(directory, "activation_function", ACTIVATIONS),
+        dropout_rate=rate(directory, "dropout"),
+        attention_dropout_rate=rate(directory, "attention_dropout"),
+        zero_start=_starts_with_zeros(directory),
+        pad_id=number("pad_token_id"),
+        start_id=number("decoder_start_token_id"),
+        eos_id=number("eos_token_id"),
+    )
+
+
+def _starts_with_zeros(directory: Directory) -> bool:
+    """Returns whether the start token has a row of zeros, which is to stay so."""
+    table = directory.weights().get(TABLE)
+    start = integer(directory, "decoder_start_token_id")
+    return table is not None and start < len(table) and not table[start].any()
+
+
+def rules(num_heads: int) -> list[Rule]:
+    """Returns what their tensors become."""
+    tables = r"model\.(?:shared|(?:en|de)coder\.embed_tokens)|lm_head"
+    found = [
+        Rule(rf"(?:{tables})\.weight", "embedding/table"),
+        Rule("final_logits_bias", "embedding/bias", lambda array: array.reshape(-1)),
+    ]
+    for side in ("encoder", "decoder"):
+        theirs, ours = rf"model\.{side}\.layers\.(\d+)\.", rf"{side}_\1/"
+        parts = {"self_attn": "self_attention"}
+        if side == "decoder":
+            parts["encoder_attn"] = "cross_attention"
+        for name, our in parts.items():
+            found += attention_rules(rf"{theirs}{name}\.", ours + our, num_heads)
+            found += norm_rules(f"{theirs}{name}_layer_norm", f"{ours}{our}_norm")
+        found += norm_rules(f"{theirs}final_layer_norm", f"{ours}mlp_norm")
+        found += linear_rules(f"{theirs}fc1", f"{ours}mlp/up")
+        found += linear_rules(f"{theirs}fc2", f"{ours}mlp/down")
+    return found
