@@ -5,6 +5,8 @@
 #   kernelspec:
 #     display_name: Python 3
 #     name: python3
+#   language_info:
+#     name: python
 # ---
 
 # %% [markdown]

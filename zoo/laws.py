@@ -2,7 +2,7 @@
 
 A model that shares what it should not, looks into the future, or decodes otherwise than
 it was trained still learns something, and its loss looks fine. These functions tell.
-Each returns by how much a model breaks a law: rounding, about 1e-6, or a mistake.
+Each returns by how much a model breaks a law: rounding, about 1e-6, or a mistake::
 
     for law, violation in violations(model, params, source, inputs).items():
         print(f"{law}: {violation:.0e}")

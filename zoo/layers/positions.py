@@ -108,7 +108,7 @@ def alibi_slopes(num_heads: int) -> Float[Array, " H"]:
 def alibi_bias(
     queries: Int[Array, " Q"], keys: Int[Array, " K"], num_heads: int
 ) -> Float[Array, "1 H Q K"]:
-    """Returns -slope · |distance| of positions (Press et al. 2022, section 3).
+    """Returns -slope times the distance of positions (Press et al. 2022, section 3).
 
     The paper has causal attention; keys after the query count alike here.
     """

@@ -3,7 +3,7 @@
 Training calls `features` and `logits`; decoding calls `encode` once a sentence, `start`
 once, and then `step` and `reorder` for each token. `position` is one integer for the
 whole batch and belongs to the decoding loop. W is the number of hypotheses of a source
-sentence; they share its memory, which is never tiled.
+sentence; they share its memory, which is never tiled::
 
     tokens       pad_id, start_id, eos_id are attributes; a source ends in eos;
                  inputs = start + target, labels = target + eos, so that

@@ -1,7 +1,7 @@
 """The one contract of every model that answers questions about images.
 
 An image is encoded once for its G questions; each of them sees it alone, so that no
-question can influence another.
+question can influence another::
 
     image         pixels of 0 … 255, [B, Y, X, C], or features of regions, [B, R, D]
     image_shape   the shape of one image that `init` may be given; the parameters do

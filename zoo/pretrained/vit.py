@@ -1,4 +1,4 @@
-"""ViT (google/vit-*) and the image side of CLIP (openai/clip-*) as image encoders.
+"""ViT (`google/vit-*`) and the image side of CLIP (`openai/clip-*`) as image encoders.
 
 Both become `zoo.models.vision_transformer`: what differs is a norm of the embeddings, a
 quicker GELU and the names. Heads, poolers and CLIP's text side are left out. CLIP norms
@@ -179,7 +179,7 @@ def _has(weights: Mapping[str, np.ndarray], start: str) -> bool:
 
 
 def vit_rules(config: VisionTransformerConfig) -> list[Rule]:
-    """Returns the rules for the names of google/vit-*."""
+    """Returns the rules for the names of `google/vit-*`."""
     return [
         *patch_rules(r"(?:vit\.)?embeddings\.", "patches", "class_token"),
         *layer_rules(r"(?:vit\.)?encoder\.layer\.(\d+)\.", config.num_heads),
@@ -242,7 +242,7 @@ def layer_rules(theirs: str, num_heads: int) -> list[Rule]:
 
 
 def clip_rules(config: VisionTransformerConfig) -> list[Rule]:
-    """Returns the rules for the names of the image side of openai/clip-*."""
+    """Returns the rules for the names of the image side of `openai/clip-*`."""
     start = r"(?:vision_model\.)?"
     layer = rf"{start}encoder\.layers\.(\d+)\."
     patches = rf"{start}embeddings\."
