@@ -31,6 +31,9 @@ autodoc_default_options = {"members": True, "show-inheritance": False}
 suppress_warnings = ["myst.xref_missing", "myst.header"]
 
 
+PACKAGES = ("zoo", "zoo.decoding")
+
+
 def _modules() -> list[str]:
     """Returns the names of all modules of the zoo."""
     found = pkgutil.walk_packages(zoo.__path__, "zoo.")
@@ -49,7 +52,9 @@ def _write_api(app) -> None:
         for name in names:
             if name != part:
                 lines += [name, "-" * len(name), ""]
-            lines += [f".. automodule:: {name}", ""]
+            lines += [f".. automodule:: {name}"]
+            # What a package hands on is indexed where it is made.
+            lines += ["   :no-index:", ""] if name in PACKAGES else [""]
         (folder / f"{part}.rst").write_text("\n".join(lines))
 
 
