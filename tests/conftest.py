@@ -28,8 +28,13 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
+import hypothesis
 import jax
 from jaxtyping import install_import_hook
+
+# A busy machine is no fault of an example.
+hypothesis.settings.register_profile("zoo", deadline=None)
+hypothesis.settings.load_profile("zoo")
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)

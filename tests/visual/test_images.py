@@ -178,7 +178,7 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path, side):
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     assert refusal(tmp_path / "none.png") == "cannot be read: No such file or directory"
-    assert refusal(tmp_path) == "cannot be read: Is a directory"
+    assert refusal(tmp_path) == "no regular file; give the path of one"
 
 
 def test_flipped_bits_raise_nothing_else(tmp_path):
