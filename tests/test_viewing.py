@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import zoo
-from experiments.translate.viewing import view
+from experiments.translate.viewing import view, watched_search
 from experiments.vqa.viewing import ANSWER, looks_of, maps_of
 from tests import test_visual_zoo as visual_models
+from tests.translation.test_translator import make_speller
 from zoo.data.tokenizer import Tokenizer
-from zoo.data.vqa.words import encode_questions, train_words
+from zoo.data.vqa.words import QuestionWords, encode_questions, train_words
 from zoo.errors import InputError
 from zoo.models.contract import initialize
 from zoo.translation.attention_maps import AttentionMaps
@@ -54,11 +55,16 @@ def test_a_page_holds_every_sentence_of_the_beam_and_its_weights(translator, tmp
     assert scores == sorted(scores, reverse=True)
     steps = data["steps"]
     assert all(len(x["texts"]) == len(x["log_probs"]) == 4 for x in steps)
-    assert any(text and best.startswith(text) for text in steps[0]["texts"])
+    assert sum(steps[0]["began"]) == 1
     likeliest = [max(x["log_probs"]) for x in steps]
     assert likeliest == sorted(likeliest, reverse=True), "longer is never likelier"
-    for sentence in data["sentences"]:
-        looked = translator.attention("word1 other2", sentence["text"])
+    found, _ = watched_search(translator, "word1 other2")
+    assert [x.text for x in found] == [x["text"] for x in data["sentences"]]
+    read_again = translator.tokenizer.encode([x.text for x in found])
+    written = [list(x.tokens[: len(x.tokens) - 1]) for x in found]
+    assert read_again != written, "want a text that would be cut in another way"
+    for hypothesis, sentence in zip(found, data["sentences"], strict=True):
+        looked = translator.attention("word1 other2", hypothesis.tokens)
         assert sentence["pieces"] == looked.target_pieces
         assert sentence["inputs"] == ["<s>", *looked.target_pieces[:-1]]
         layers = {(x["kind"], x["layer"]): x for x in sentence["layers"]}
@@ -71,6 +77,20 @@ def test_a_page_holds_every_sentence_of_the_beam_and_its_weights(translator, tmp
         expected = looked.weights[f"encoder_{number}/self_attention"]
         shown = weights_of(layer, expected.shape[1:])
         np.testing.assert_allclose(shown, expected, atol=1e-5)
+
+
+def test_the_best_began_with_its_own_words_and_not_with_parts_of_them():
+    # Each word is a token, and begins all that come after it in the alphabet.
+    speller = make_speller(0, "a aa aaa aaaa aaaaa aaaaaa aaaaaaa")
+    found, steps = watched_search(speller, "a aa")
+    best = found[0].text.split(" ")
+    misled = False
+    for number, step in enumerate(steps, start=1):
+        for text, began in zip(step.texts, step.began, strict=True):
+            assert began == (text.split(" ") == best[:number])
+            misled |= not began and found[0].text.startswith(text)
+    assert misled
+    assert steps[0].began.count(True) == 1
 
 
 def test_a_given_sentence_stands_alone(translator, tmp_path):
@@ -89,23 +109,25 @@ def test_a_model_without_attention_has_no_page(translator, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("name", "of_answer", "of_words", "by_cells"),
+    ("name", "max_words", "of_answer", "of_words", "by_cells"),
     [
-        ("stacked-attention", 2, 0, 0),
-        ("mcan", 1, 0, 5),
-        ("single-stream", 5, 5, 0),
-        ("answer-decoder", 5, 5, 0),
+        ("stacked-attention", 4, 2, 0, 0),
+        ("mcan", 4, 1, 0, 5),
+        ("mcan", 5, 1, 0, 5),  # as many as there are regions
+        ("single-stream", 4, 5, 5, 0),
+        ("answer-decoder", 4, 5, 5, 0),
     ],
 )
 def test_looks_are_those_of_the_answer_and_those_of_words(
-    name, of_answer, of_words, by_cells
+    monkeypatch, name, max_words, of_answer, of_words, by_cells
 ):
     # One layer of four heads: their mean, and each.
     model, params = visual_models.make(name)
     words = train_words(["is it red"])
-    answerer = SimpleNamespace(
-        model=model, params=params, tokenizer=words, max_words=4, grid=(1, 5)
-    )
+    reader = QuestionWords(words, max_words)
+    answerer = SimpleNamespace(model=model, params=params, reader=reader)
+    # Features of regions, which compile fast, in the place of pixels.
+    monkeypatch.setattr("experiments.vqa.viewing.region_grid", lambda *_: (1, 5))
     image = visual_models.batch()[0][-1]
     looks = looks_of(answerer, image, "is it red")
     assert looks[0].looking[0] == ANSWER
@@ -120,7 +142,7 @@ def test_looks_are_those_of_the_answer_and_those_of_words(
         # What a cell gives to the words is all that it has.
         np.testing.assert_allclose(look.weights.sum(axis=0), 1, atol=1e-5)
 
-    ids = encode_questions(words, ["is it red"], 4)
+    ids = encode_questions(words, ["is it red"], max_words)
     maps = maps_of(model)(params, image[None], ids[None])
     expected = model.looks({path: x[None] for path, x in maps.items()}, 5)
     whole = [

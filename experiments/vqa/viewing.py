@@ -131,6 +131,7 @@ def looks_of(answerer: VisualAnswerer, image: np.ndarray, question: str) -> list
             words,
             num_regions=rows * columns,
             num_words=ids.shape[1],
+            within=path.endswith("self_attention"),
         )
         order = list(NAMES).index(module), number
         found += [(*order, place, look) for place, look in enumerate(looks)]
@@ -145,14 +146,22 @@ def _module(path: str) -> tuple[str, int]:
 
 
 def _looks(
-    name: str, weights: np.ndarray, words: list[str], num_regions: int, num_words: int
+    name: str,
+    weights: np.ndarray,
+    words: list[str],
+    num_regions: int,
+    num_words: int,
+    within: bool,
 ) -> list[Look]:
     """Returns the looks of a map [heads, queries, keys]: mean, then head by head.
 
     None of a map in which regions look at each other, or words at words.
+
+    Args:
+        within: whether it is self-attention, of as many words as regions perhaps.
     """
     _, queries, keys = weights.shape
-    by_cells = (queries, keys) == (num_regions, num_words)
+    by_cells = not within and (queries, keys) == (num_regions, num_words)
     if by_cells:
         looking, weights = words, weights.transpose(0, 2, 1)[:, : len(words)]
     elif queries == 1 and keys >= num_regions:
