@@ -11,10 +11,12 @@ import pytest
 
 import zoo
 from experiments.translate.viewing import view, watched_search
+from experiments.vqa import drawing, viewing
 from experiments.vqa.viewing import ANSWER, looks_of, maps_of
 from tests import test_visual_zoo as visual_models
 from tests.translation.test_translator import make_speller
 from zoo.data.tokenizer import Tokenizer
+from zoo.data.vqa.examples import VisualQuestions
 from zoo.data.vqa.words import QuestionWords, encode_questions, train_words
 from zoo.errors import InputError
 from zoo.models.contract import initialize
@@ -151,3 +153,35 @@ def test_looks_are_those_of_the_answer_and_those_of_words(
     for look, distribution in zip(whole, expected.values(), strict=True):
         first = look.weights[0] / look.weights[0].sum()
         np.testing.assert_allclose(first, distribution[0], atol=1e-5)
+
+
+def test_what_scores_is_right_whatever_the_commonest_answer(monkeypatch, tmp_path):
+    # Of ten annotators two say "dog", which is worth 0.6, and none says "bird".
+    said = ("cat",) * 8 + ("dog",) * 2
+    questions = VisualQuestions(
+        images=np.zeros((1, 2, 2, 3), np.uint8),
+        image_ids=["a"],
+        image_of=np.zeros(2, np.int32),
+        question_ids=np.arange(2),
+        questions=["what is it", "who is it"],
+        answers=[said, said],
+        top_answers=["cat", "cat"],
+        **{x: ["", ""] for x in ("question_types", "answer_types", "groups")},
+        boxes=np.array([[0, 0, 1, 1], [np.nan] * 4]),
+    )
+    answerer = SimpleNamespace(
+        cell_size=1,
+        grid=(1, 1),
+        predict=lambda _: (["dog", "bird"], np.array([0.5, 0.5])),
+        looks=lambda _: {},
+    )
+    told = []
+    monkeypatch.setattr(drawing, "sheet", told.extend)
+    monkeypatch.setattr(drawing, "save", lambda *_: None)
+    monkeypatch.setattr(viewing, "looks_of", lambda *_: [])
+    monkeypatch.setattr(viewing, "write", lambda asked, *_: told.extend(asked))
+    for draw in (drawing.draw_sheet, viewing.view_sheet):
+        draw(answerer, questions, [1, 0], tmp_path / "sheet")
+    assert [x.predicted for x in told] == ["bird", "dog"] * 2
+    assert [x.right for x in told] == [False, True] * 2
+    assert [np.isnan(x.box).any() for x in told] == [True, False] * 2

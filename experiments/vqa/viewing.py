@@ -16,6 +16,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from experiments.vqa.drawing import widened
+from experiments.vqa.scoring import scores_of
 from zoo.data.vqa.controls import tiled
 from zoo.data.vqa.examples import VisualQuestions, select
 from zoo.data.vqa.words import QuestionWords
@@ -54,6 +55,7 @@ def view_sheet(
     chosen = tiled(select(questions, keep), answerer.cell_size)
     in_order = np.argsort(np.argsort(places))  # `select` keeps the data's order
     answers, probabilities = answerer.predict(chosen)
+    right = scores_of(chosen, answers) >= 0.5
     asked = []
     for n in in_order.tolist():
         image = chosen.images[int(chosen.image_of[n])]
@@ -66,6 +68,8 @@ def view_sheet(
                 probability=float(probabilities[n]),
                 looks=looks_of(answerer, image, chosen.questions[n]),
                 answer=chosen.top_answers[n],
+                right=bool(right[n]),
+                box=None if chosen.boxes is None else chosen.boxes[n],
             )
         )
     write(asked, "Questions about pictures", path)
