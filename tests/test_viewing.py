@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import zoo
+from experiments.translate import plot
 from experiments.translate.viewing import view, watched_search
 from experiments.vqa import drawing, viewing
 from experiments.vqa.viewing import ANSWER, looks_of, maps_of
@@ -21,7 +22,7 @@ from zoo.data.vqa.words import QuestionWords, encode_questions, train_words
 from zoo.errors import InputError
 from zoo.models.contract import initialize
 from zoo.translation.attention_maps import AttentionMaps
-from zoo.translation.translator import Translator
+from zoo.translation.translator import Hypothesis, Translator
 
 SIZES = {"model_dim": 16, "mlp_dim": 16, "num_heads": 2, "num_layers": 2}
 
@@ -100,6 +101,28 @@ def test_a_given_sentence_stands_alone(translator, tmp_path):
     data = data_of(tmp_path / "map.html")
     assert [(x["text"], x["score"]) for x in data["sentences"]] == [("other1", None)]
     assert not data["steps"]
+
+
+def test_the_best_is_the_first_that_is_not_empty(translator, tmp_path, monkeypatch):
+    ids = *translator.tokenizer.encode(["other1"])[0], translator.tokenizer.eos_id
+    found = [[Hypothesis("", 0.0, ids[-1:]), Hypothesis("other1", -1.0, ids)]]
+    monkeypatch.setattr(Translator, "translate", lambda *_, **__: found)
+    assert view(translator, "word1", None, tmp_path / "map.html") == "other1"
+    (sentence,) = data_of(tmp_path / "map.html")["sentences"]
+    assert sentence["text"] == "other1"
+
+
+@pytest.mark.parametrize("name", ["map.png", "map.html"])
+@pytest.mark.parametrize("given", [[""], []])
+def test_where_nothing_is_written_nothing_is_drawn(
+    translator, tmp_path, monkeypatch, name, given
+):
+    found = [[Hypothesis("", 0.0, (translator.tokenizer.eos_id,))]]
+    monkeypatch.setattr(Translator, "translate", lambda *_, **__: found)
+    monkeypatch.setattr(zoo, "load", lambda _: translator)
+    with pytest.raises(InputError, match="nothing was written"):
+        plot.main(["word1", *given, f"--output={tmp_path / name}"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_model_without_attention_has_no_page(translator, tmp_path, monkeypatch):
