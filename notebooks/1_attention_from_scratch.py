@@ -14,9 +14,8 @@
 #
 # A network that reads a sentence must remember it. This notebook begins with a network
 # that remembers in one vector and fails, and ends with the attention of the Transformer.
-# Each idea is an equation, a few lines of the zoo, and a picture; the last column of the
-# story is an experiment that you can run: all numbers from larger data stand in
-# `experiments/translate/README.md` with their commands.
+# Each idea is an equation, a few lines of the zoo, and a picture. All numbers from larger
+# data stand in `experiments/translate/README.md` with the commands that made them.
 
 # %%
 import jax
@@ -352,5 +351,6 @@ attention_grid(
 # ## Where to go from here
 #
 # * `zoo/layers/attention.py` has the whole of section 4 in 160 lines.
-# * Notebook 2 compares these three models on real phrases, notebook 3 lets a question look
-#   at a picture, and in notebook 4 you replace attention by something of your own.
+# * `experiments/translate/README.md` compares these three models on real text, and in
+#   `experiments/vqa/README.md` a question looks at a picture.
+# * In the notebook *Fork a module* you replace attention by something of your own.

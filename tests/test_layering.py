@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "zoo.grounding": (),
     "zoo.plots": (),
     "zoo.overlays": ("zoo.plots", "zoo.grounding"),
-    "zoo.viewer": ("zoo.viewer", "zoo.plots"),
+    "zoo.viewer": ("zoo.viewer", "zoo.plots", "zoo.grounding"),
     "zoo.visual.images": ("zoo.data.vqa",),
     "zoo.checkpoints": ("zoo.checkpoint_files",),
     "zoo.checkpoint_files": (),

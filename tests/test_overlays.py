@@ -18,6 +18,7 @@ SEEN = Seen(
     (2, 3),
     "a cat",
     np.array([0.5, 1 / 3, 1, 1]),
+    right=True,
 )
 
 
@@ -80,8 +81,9 @@ def test_the_text_says_whether_the_answer_is_right():
 
     assert lines() == ["what is there?", "✓ a cat  62.5%"]
     wrong = ["what is there?", "✗ a cat  62.5%", "true: two dogs"]
-    assert lines(answer="two dogs") == wrong
-    assert lines(answer=None) == ["what is there?", "a cat  62.5%"]
+    assert lines(answer="two dogs", right=False) == wrong
+    assert lines(answer="cat") == lines()  # which other annotators said
+    assert lines(answer=None, right=None) == ["what is there?", "a cat  62.5%"]
 
 
 def test_text_is_never_markup_and_every_script_has_glyphs(tmp_path):

@@ -46,6 +46,8 @@ class Seen:
         answer: the true one; None where nobody knows.
         box: ymin, xmin, ymax, xmax of the object that the question names, as fractions;
             None or NaN where it names none.
+        right: whether the predicted answer counts as right, as that of some annotators
+            may which is not `answer`; None where nobody knows.
     """
 
     picture: UInt8[np.ndarray, "Y X 3"]
@@ -56,6 +58,7 @@ class Seen:
     grid: Grid = (1, 1)
     answer: str | None = None
     box: Float[np.ndarray, "4"] | None = None
+    right: bool | None = None
 
     def __post_init__(self):
         for name, weights in self.looks.items():
@@ -142,11 +145,10 @@ def draw_text(axes: Axes, seen: Seen) -> None:
     answer = "" if seen.answer is None else wrapped(seen.answer)
     style = text_style([question, predicted, answer])
     colour, mark = "0.1", ""
-    if seen.answer is not None:
-        right = seen.predicted == seen.answer
-        colour, mark = (RIGHT_COLOUR, "✓ ") if right else (WRONG_COLOUR, "✗ ")
+    if seen.right is not None:
+        colour, mark = (RIGHT_COLOUR, "✓ ") if seen.right else (WRONG_COLOUR, "✗ ")
     lines = [(question, "0.1"), (f"{mark}{predicted}  {seen.probability:.1%}", colour)]
-    if answer and seen.predicted != seen.answer:
+    if answer and not seen.right:
         lines.append((f"true: {answer}", "0.1"))
     place: dict[str, Any] = {"xy": (0, 1), "xycoords": "axes fraction"}
     for text, shade in lines:

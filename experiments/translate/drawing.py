@@ -1,5 +1,6 @@
 """Pictures of where a translator looked."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from zoo.translation.translator import Translator
 def draw(
     translator: Translator,
     source: str,
-    target: str,
+    target: str | Sequence[int],
     path: Path,
     *,
     layer: int | None = None,
@@ -20,6 +21,7 @@ def draw(
     """Draws the attention of a pair; False, and no picture, if there is none to draw.
 
     Args:
+        target: a text, or the tokens of a hypothesis.
         layer: one decoder layer's heads apart; None shows the mean over the heads of
             every layer.
 

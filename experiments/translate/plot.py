@@ -57,8 +57,11 @@ def plot(arguments: Arguments) -> None:
         print(*[best] * (target is None), arguments.output, sep="\n")
         return
     if target is None:
-        target = translator.translate([arguments.source])[0][0].text
-        print(target)
+        best = translator.translate([arguments.source])[0][0]
+        print(best.text)
+        target = best.text and best.tokens
+    if not target:
+        raise InputError("nothing was written, so that there is nothing to draw")
     if not draw(
         translator, arguments.source, target, arguments.output, layer=arguments.layer
     ):

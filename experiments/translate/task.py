@@ -13,17 +13,25 @@ from experiments.translate.validation import Validation, special_ids
 from zoo.catalogue import build
 from zoo.data.batching import BatchPlan, lengths_with_end, training_batches
 from zoo.losses import sequence_loss
-from zoo.models.contract import initialize
+from zoo.models.contract import Seq2Seq, initialize
 from zoo.training.run import Task
 
 
-def task(config: Config, corpora: Corpora, initial: Any = None) -> Task:
+def task(
+    config: Config,
+    corpora: Corpora,
+    initial: Any = None,
+    model: Seq2Seq | None = None,
+) -> Task:
     """Returns what a config and its texts come to.
 
     Args:
         initial: parameters to begin with; None draws them.
+        model: one of your own, of as many tokens as the tokenizer has; None builds the
+            config's.
     """
-    model = build(replace(config.model, vocab_size=corpora.tokenizer.vocab_size))
+    if model is None:
+        model = build(replace(config.model, vocab_size=corpora.tokenizer.vocab_size))
     plan = batch_plan(config, corpora)
     shapes = ", ".join(
         f"{bucket.rows} x ({bucket.source_length} + {bucket.target_length})"

@@ -24,20 +24,20 @@ def view(translator: Translator, source: str, target: str | None, path: Path) ->
         InputError: the model has no attention, or a sentence is empty or too long.
     """
     steps: list[Step] = []
-    found = [Hypothesis(target or "", 0.0)]
+    found = [Hypothesis(target, 0.0)] if target else []
     if target is None:
         found, steps = watched_search(translator, source)
-    looked = [translator.attention(source, x.text) for x in found if x.text]
-    if not looked or not looked[0].weights:
+    if not found:
+        raise InputError("nothing was written, so that there is nothing to show")
+    looked = [translator.attention(source, x.tokens or x.text) for x in found]
+    if not looked[0].weights:
         raise InputError(
             f"{type(translator.model).__name__} has no attention to show; choose a "
             "model with attention"
-            if looked
-            else "nothing was written, so that there is nothing to show"
         )
     sentences = [
         Sentence(x.text, maps.target_pieces, maps.weights, x.score if steps else None)
-        for x, maps in zip([x for x in found if x.text], looked, strict=True)
+        for x, maps in zip(found, looked, strict=True)
     ]
     save(sentences_page(source, looked[0].source_pieces, sentences, steps=steps), path)
     return found[0].text
@@ -46,7 +46,7 @@ def view(translator: Translator, source: str, target: str | None, path: Path) ->
 def watched_search(
     translator: Translator, source: str, beam_size: int = BEAM_SIZE
 ) -> tuple[list[Hypothesis], list[Step]]:
-    """Returns the translations of a beam, and what it held after each step."""
+    """Returns the translations of a beam that are not empty, and its steps."""
     tokenizer = translator.tokenizer
     heard: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -61,9 +61,12 @@ def watched_search(
     )
     (found,) = watched.translate([source], beam_size=beam_size, num_best=beam_size)
     jax.effects_barrier()
-    steps = [
-        Step(tokenizer.decode(tokens.tolist()), log_probs.tolist())
-        for position, (tokens, log_probs) in sorted(heard.items())
-        if position > 0
-    ]
+    found = [hypothesis for hypothesis in found if hypothesis.text]
+    best = found[0].tokens if found else ()
+    steps = []
+    for position, (tokens, log_probs) in sorted(heard.items()):
+        written = tokens[:, :position].tolist()
+        if position > 0:
+            began = [tuple(row) == best[:position] for row in written]
+            steps.append(Step(tokenizer.decode(written), log_probs.tolist(), began))
     return found, steps

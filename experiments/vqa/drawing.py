@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.vqa.scoring import scores_of
 from zoo.data.vqa.controls import tiled
 from zoo.data.vqa.examples import VisualQuestions, select
 from zoo.overlays import Seen, overlay, sheet
@@ -59,6 +60,7 @@ def draw_sheet(
     chosen = tiled(select(questions, keep), answerer.cell_size)
     in_order = np.argsort(np.argsort(places))  # `select` keeps the data's order
     answers, probabilities = answerer.predict(chosen)
+    right = scores_of(chosen, answers) >= 0.5
     maps = answerer.looks(chosen)
     cases = [
         Seen(
@@ -70,6 +72,7 @@ def draw_sheet(
             grid=answerer.grid,
             answer=chosen.top_answers[n],
             box=None if chosen.boxes is None else chosen.boxes[n],
+            right=bool(right[n]),
         )
         for n in in_order.tolist()
     ]

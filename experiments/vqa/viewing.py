@@ -16,6 +16,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from experiments.vqa.drawing import widened
+from experiments.vqa.scoring import scores_of
 from zoo.data.vqa.controls import tiled
 from zoo.data.vqa.examples import VisualQuestions, select
 from zoo.data.vqa.words import QuestionWords
@@ -54,6 +55,7 @@ def view_sheet(
     chosen = tiled(select(questions, keep), answerer.cell_size)
     in_order = np.argsort(np.argsort(places))  # `select` keeps the data's order
     answers, probabilities = answerer.predict(chosen)
+    right = scores_of(chosen, answers) >= 0.5
     asked = []
     for n in in_order.tolist():
         image = chosen.images[int(chosen.image_of[n])]
@@ -66,6 +68,8 @@ def view_sheet(
                 probability=float(probabilities[n]),
                 looks=looks_of(answerer, image, chosen.questions[n]),
                 answer=chosen.top_answers[n],
+                right=bool(right[n]),
+                box=None if chosen.boxes is None else chosen.boxes[n],
             )
         )
     write(asked, "Questions about pictures", path)
@@ -131,6 +135,7 @@ def looks_of(answerer: VisualAnswerer, image: np.ndarray, question: str) -> list
             words,
             num_regions=rows * columns,
             num_words=ids.shape[1],
+            within=path.endswith("self_attention"),
         )
         order = list(NAMES).index(module), number
         found += [(*order, place, look) for place, look in enumerate(looks)]
@@ -145,14 +150,22 @@ def _module(path: str) -> tuple[str, int]:
 
 
 def _looks(
-    name: str, weights: np.ndarray, words: list[str], num_regions: int, num_words: int
+    name: str,
+    weights: np.ndarray,
+    words: list[str],
+    num_regions: int,
+    num_words: int,
+    within: bool,
 ) -> list[Look]:
     """Returns the looks of a map [heads, queries, keys]: mean, then head by head.
 
     None of a map in which regions look at each other, or words at words.
+
+    Args:
+        within: whether it is self-attention, of as many words as regions perhaps.
     """
     _, queries, keys = weights.shape
-    by_cells = (queries, keys) == (num_regions, num_words)
+    by_cells = not within and (queries, keys) == (num_regions, num_words)
     if by_cells:
         looking, weights = words, weights.transpose(0, 2, 1)[:, : len(words)]
     elif queries == 1 and keys >= num_regions:

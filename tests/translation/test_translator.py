@@ -43,8 +43,8 @@ def speller():
     return make_speller(0)
 
 
-def make_speller(seed):
-    tokenizer = Tokenizer.train([LETTERS], 30, tokens="words")
+def make_speller(seed, words=LETTERS):
+    tokenizer = Tokenizer.train([words], 30, tokens="words")
     size = (tokenizer.vocab_size,) * 4
     tables = np.random.default_rng(seed).normal(scale=1.5, size=size)
     tables[..., :2] = tables[..., 3] = -1e9
@@ -150,6 +150,19 @@ def test_attention_has_a_row_for_each_written_and_a_column_for_each_read_piece(
     assert [word for _, word in translator.align("word1 a", "word2 b")] == [0, 1]
     with pytest.raises(zoo.InputError, match="not empty"):
         translator.attention("", "word1")
+
+
+def test_attention_is_of_the_tokens_that_were_written(translator):
+    tokenizer = translator.tokenizer
+    found = translator.translate([WORDS[1]], num_best=4)[0]
+    assert tokenizer.decode([x.tokens for x in found]) == [x.text for x in found]
+    ids = [tokenizer.piece_table().index(letter) for letter in "▁word"]
+    assert tokenizer.decode([ids]) == ["word"]
+    assert tokenizer.encode(["word"]) != [ids]
+    cut = translator.attention(WORDS[1], ids)
+    ended = translator.attention(WORDS[1], [*ids, tokenizer.eos_id])
+    assert cut.target_pieces == ["_", *"word"]
+    assert ended.target_pieces == ["_", *"word", "</s>"]
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

@@ -26,8 +26,22 @@ def test_words_in_the_table_and_the_title_are_no_markup(words):
 
 def test_what_nobody_sees_is_written_out_and_all_else_stays():
     assert visible("a\u202eb\x00\ud800") == "a[U+202E]b[U+0000][U+D800]"
-    # Joiners shape Persian and Indic words.
-    words = "نمی\u200cخواهم क्\u200dष 한국어 日本語 é e\u0301"
+    # Space of no width, mark of the byte order, soft hyphen, joiner of words, a tag;
+    # what fills the place of a letter of Hangul.
+    for number in (
+        0x200B,
+        0xFEFF,
+        0xAD,
+        0x2060,
+        0xE0041,
+        0x115F,
+        0x1160,
+        0x3164,
+        0xFFA0,
+    ):
+        assert visible(f"a{chr(number)}b") == f"a[U+{number:04X}]b"
+    # Joiners shape Persian and Indic words; the end of an ayah is a sign that is drawn.
+    words = "نمی\u200cخواهم क्\u200dष 한국어 日本語 é e\u0301 \u06dd\u0661 ☺\ufe0f"
     assert visible(words) == words
 
 

@@ -23,9 +23,8 @@ GLIMPSE = Look("glimpse 1", WORDS[:1], weights(1))
 STREAM = Look("layer 2, head 1", WORDS, 0.5 * weights(4))
 GUIDED = Look("guided layer 1", WORDS[1:], RNG.dirichlet([1] * 3, 6).T, by_cells=True)
 RED = Asked(PICTURE, GRID, "what is red?", "cat", 0.625, [GLIMPSE, STREAM, GUIDED])
-WHERE = Asked(
-    PICTURE, GRID, "where?", "here", 0.5, [Look("x", ["a"], weights(1))], "up"
-)
+LOOK = Look("x", ["a"], weights(1))
+WHERE = Asked(PICTURE, GRID, "where?", "here", 0.5, [LOOK], "up", right=False)
 
 
 def cells(page):
@@ -96,6 +95,30 @@ def test_another_question_has_its_own_answer_and_look(open_page):
     assert page.locator("h2").inner_text() == "where?"
     assert page.locator(".answers").inner_text() == "✗ here 50.0\u00a0%; true: up"
     near(cells(page), WHERE.looks[0].weights[0])
+
+
+def test_what_scores_as_right_needs_not_be_the_commonest_answer(open_page):
+    page = open_page(pictures_page("x", [replace(WHERE, right=True)]))
+    assert page.locator(".answers").inner_text() == "✓ here 50.0\u00a0%"
+
+
+def test_the_named_object_is_outlined_and_what_lies_in_it_is_told(open_page):
+    # The right half of the lower row: of three cells a half, and all of the last.
+    boxed = replace(WHERE, box=np.array([0.5, 0.5, 1.0, 1.0]))
+    page = open_page(
+        pictures_page("x", [boxed, replace(WHERE, box=np.full(4, np.nan))])
+    )
+    mass = WHERE.looks[0].weights[0] @ [0, 0, 0, 0, 0.5, 1]
+    assert (
+        f"; {100 * mass:.1f}\u00a0% in the box" in page.locator(".summary").inner_text()
+    )
+    frame, box = (page.locator(x).bounding_box() for x in (".grid", ".box"))
+    for side, place in [("width", "x"), ("height", "y")]:
+        assert box[side] == pytest.approx(frame[side] / 2, abs=1)
+        assert box[place] == pytest.approx(frame[place] + frame[side] / 2, abs=1)
+    page.locator(".gallery input").nth(1).check(force=True)
+    assert page.locator(".box").count() == 0
+    assert "in the box" not in page.locator(".summary").inner_text()
 
 
 def test_the_picture_is_in_the_page_once_and_unchanged(open_page):

@@ -35,7 +35,11 @@ def sentence(text, pieces, num_read, score=None):
 
 BEST = sentence("세 빨간 고양이들", WRITTEN, len(READ), -0.25)
 OTHER = sentence("세 고양이", ["세", "고양이", "</s>"], len(READ), -0.5)
-STEPS = [Step(["세", "네"], [-0.1, -2.5]), Step(["세 빨간", "세 고양이"], [-0.2, -0.9])]
+# What the best sentence's text begins with need not be how its tokens began.
+STEPS = [
+    Step(["세", "네", ""], [-0.1, -2.5, -3.0], [True, False, False]),
+    Step(["세 빨", "세 빨간", "세 고양이"], [-0.1, -0.2, -0.9], [False, True, False]),
+]
 KINDS = {
     "written → read": "decoder_{}/cross_attention",
     "read → read": "encoder_{}/self_attention",
@@ -127,6 +131,19 @@ def test_keys_move_along_a_line_and_between_the_lines(open_page):
     assert chosen(page) == [WRITTEN[0]]
 
 
+def test_between_the_lines_nothing_scrolls_and_the_browser_keeps_its_keys(open_page):
+    page = open_page(cats(), viewport={"width": 800, "height": 300})
+    token(page, "read", 0).focus()
+    page.evaluate("scrollBy(0, 40)")
+    page.evaluate(
+        "addEventListener('keydown', x => window.stopped = x.defaultPrevented)"
+    )
+    for key, stopped in [("Alt+ArrowDown", False), ("ArrowDown", True)]:
+        page.keyboard.press(key)
+        assert page.evaluate("window.stopped") is stopped
+        assert chosen(page) == [WRITTEN[0] if stopped else READ[0]]
+
+
 def test_a_line_is_one_stop_of_the_tab_key_and_the_focus_is_seen(open_page):
     page = open_page(cats())
     token(page, "read", 0).focus()
@@ -179,9 +196,11 @@ def test_another_sentence_has_its_own_tokens_and_weights(open_page):
 def test_the_slider_goes_through_the_search(open_page):
     page = open_page(cats())
     page.get_by_role("slider").focus()
-    assert page.locator("ol li").all_inner_texts() == ["세 -0.10", "네 -2.50"]
+    assert page.locator("ol li").all_inner_texts() == ["세 -0.10", "네 -2.50", "-3.00"]
+    assert page.locator("ol strong").all_inner_texts() == ["세"]
     page.keyboard.press("ArrowRight")
     assert page.locator("ol li").all_inner_texts() == [
+        "세 빨 -0.10",
         "세 빨간 -0.20",
         "세 고양이 -0.90",
     ]

@@ -1,6 +1,7 @@
 """Where a model looked while it read and wrote one pair of sentences."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -23,7 +24,7 @@ class AttentionMaps:
     Attributes:
         weights: by the path of the module, [heads, queries, keys], without padding.
         source_pieces: the source's subwords, end of sentence included.
-        target_pieces: what is written at each step, end of sentence included.
+        target_pieces: what is written at each step, end of sentence included if it is.
     """
 
     weights: dict[str, np.ndarray]
@@ -44,22 +45,25 @@ def look(
     params: Any,
     tokenizer: TextTokens,
     source: str,
-    target: str,
+    target: str | Sequence[int],
     max_length: int,
 ) -> AttentionMaps:
     """Returns where every attention looks while the target is written.
 
     Args:
+        target: a text, or the tokens that were written, with their end if there is one.
         max_length: in tokens, end of sentence included; a longer target is cut.
 
     Raises:
         InputError: a sentence is empty, or the source is too long.
     """
     (source_ids,) = encode(tokenizer, [source], max_length)
-    (target_ids,) = tokenizer.encode_targets([target])
-    written = target_ids
-    target_ids = [*written, model.eos_id][:max_length]
-    if len(source_ids) == 1 or len(target_ids) == 1:
+    if isinstance(target, str):
+        target = [*tokenizer.encode_targets([target])[0], model.eos_id]
+    target_ids = list(target)[:max_length]
+    ended = target_ids[-1:] == [model.eos_id]
+    written = target_ids[:-1] if ended else target_ids
+    if len(source_ids) == 1 or not written:
         raise InputError("attention needs a source and a target that are not empty")
     inputs = [model.start_id, *target_ids[:-1]]
     maps = _jitted(model)(
@@ -76,7 +80,7 @@ def look(
     return AttentionMaps(
         weights,
         [*tokenizer.labels(source_ids[:-1]), "</s>"],
-        [*tokenizer.labels(written), "</s>"][:max_length],
+        [*tokenizer.labels(written), *["</s>"] * ended],
     )
 
 

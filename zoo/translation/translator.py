@@ -6,7 +6,7 @@ translate alike. The first sentence of a shape waits for a compilation; see `sea
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,13 @@ class Hypothesis:
 
     Attributes:
         score: log-probability in nats, over length^α; higher is better.
+        tokens: that the model wrote, end of sentence included unless it was cut. The
+            text alone may be read as others.
     """
 
     text: str
     score: float
+    tokens: tuple[int, ...] = field(default=(), repr=False)
 
 
 class Translator:
@@ -294,10 +297,13 @@ class Translator:
                 scores[number] = float(total) / len(row) ** length_penalty
         return scores
 
-    def attention(self, source: str, target: str) -> AttentionMaps:
+    def attention(self, source: str, target: str | Sequence[int]) -> AttentionMaps:
         """Returns where every attention of the model looks, given both sentences.
 
         A target that is longer than the model can write is cut.
+
+        Args:
+            target: a text, or the tokens of a hypothesis.
 
         Raises:
             InputError: a sentence is empty, or the source is too long.
@@ -371,14 +377,20 @@ class Translator:
         found = jax.device_get(search(self.params, asked))
         return [
             [
-                Hypothesis(text, float(score))
-                for text, score in zip(
-                    self.tokenizer.decode(tokens), scores, strict=True
+                Hypothesis(text, float(score), _to_end(row, self.model.eos_id))
+                for text, score, row in zip(
+                    self.tokenizer.decode(tokens), scores, tokens.tolist(), strict=True
                 )
                 if score > IMPOSSIBLE
             ]
             for tokens, scores in zip(*found, strict=True)
         ]
+
+
+def _to_end(tokens: list[int], eos_id: int) -> tuple[int, ...]:
+    """Returns the tokens up to the end of sentence, or all where there is none."""
+    ends = tokens.index(eos_id) + 1 if eos_id in tokens else None
+    return tuple(tokens[:ends])
 
 
 @lru_cache(maxsize=8)

@@ -23,11 +23,14 @@ from jaxtyping import Num
 from zoo.plots import write_whole
 
 _FOLDER = importlib.resources.files("zoo.viewer")
-# Marks that turn the direction of writing, beyond the end of a token as well.
-_TURNS = frozenset("\u061c\u200e\u200f" + "".join(map(chr, range(0x202A, 0x202F))))
-_TURNS |= frozenset(map(chr, range(0x2066, 0x206A)))
-# Controls, surrogates that stand alone, private use, line and paragraph separators.
-_UNSEEN = frozenset(["Cc", "Cs", "Co", "Zl", "Zp"])
+# Controls, format (marks that turn the direction of writing, spaces of no width, tags),
+# surrogates that stand alone, private use, line and paragraph separators.
+_UNSEEN = frozenset(["Cc", "Cf", "Cs", "Co", "Zl", "Zp"])
+# Joiners shape Persian and Indic words, and the signs of Arabic, Syriac and Kaithi that
+# stand over what follows them are ink.
+_SEEN = frozenset("\u200c\u200d\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+_SEEN |= frozenset(map(chr, range(0x600, 0x606)))
+_FILLERS = frozenset("\u115f\u1160\u3164\uffa0")  # of Hangul: letters without ink
 _LARGEST = 2**16 - 1
 
 _PAGE = """\
@@ -121,17 +124,21 @@ def data_block(data: Any) -> str:
 
 
 def visible(words: str) -> str:
-    r"""Returns words with what nobody sees written out, so that nothing can hide.
+    r"""Returns words with what nobody sees written out.
+
+    Joiners and variation selectors, which shape their neighbours, stay as they are.
 
     >>> visible("a\u202eb\n")
     'a[U+202E]b[U+000A]'
     """
     return "".join(
-        f"[U+{ord(letter):04X}]"
-        if letter in _TURNS or unicodedata.category(letter) in _UNSEEN
-        else letter
-        for letter in words
+        f"[U+{ord(letter):04X}]" if _is_unseen(letter) else letter for letter in words
     )
+
+
+def _is_unseen(letter: str) -> bool:
+    unseen = unicodedata.category(letter) in _UNSEEN and letter not in _SEEN
+    return unseen or letter in _FILLERS
 
 
 def direction(words: str) -> str:

@@ -65,6 +65,14 @@ function drawWords() {
   words.hidden = tokens.length === 1;
 }
 
+/** Returns the outline of the object that a question names. */
+function outline([top, left, bottom, right]) {
+  const made = element("div", { className: "box" });
+  const sides = { top, left, width: right - left, height: bottom - top };
+  for (const [side, share] of Object.entries(sides)) made.style[side] = `${100 * share}%`;
+  return made;
+}
+
 function drawCells() {
   const asked = data.questions[state.question];
   const { rows, columns } = current();
@@ -97,7 +105,7 @@ function drawCells() {
   grid.addEventListener("mouseleave", () => hover(null));
   original.src = picture.src;
   frame.style.aspectRatio = `${width} / ${height}`;
-  frame.replaceChildren(picture, grid);
+  frame.replaceChildren(picture, grid, ...(asked.box ? [outline(asked.box)] : []));
 }
 
 function summarise(choice) {
@@ -111,9 +119,12 @@ function summarise(choice) {
     const verb = look.by_cells ? "is looked at most from" : "looks most at";
     const whole = look.by_cells || total > 0.995;
     const rest = whole ? "" : `; ${percent(total)} of its look is at the picture`;
+    const { inside } = data.questions[state.question];
+    const mass = inside?.reduce((sum, share, cell) => sum + share * weights[cell], 0);
+    const boxed = inside && !look.by_cells ? `; ${percent(mass)} in the box` : "";
     summary.replaceChildren(
       bdi(look.looking[choice.index]),
-      ` ${verb} ${told.join("; ")}${rest} (${look.name}).`,
+      ` ${verb} ${told.join("; ")}${rest}${boxed} (${look.name}).`,
     );
     return;
   }
@@ -156,14 +167,13 @@ function update() {
 
 function redraw() {
   const asked = data.questions[state.question];
-  const right = asked.answer === asked.predicted;
   question.textContent = asked.question;
   question.dir = "auto";
   answers.replaceChildren(
-    asked.answer === null ? "" : right ? "✓ " : "✗ ",
+    asked.right === null ? "" : asked.right ? "✓ " : "✗ ",
     element("bdi", { textContent: asked.predicted }),
     ` ${percent(asked.probability)}`,
-    ...(asked.answer === null || right
+    ...(asked.answer === null || asked.right
       ? []
       : ["; true: ", element("bdi", { textContent: asked.answer })]),
   );

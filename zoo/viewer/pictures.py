@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from zoo.grounding import overlaps
 from zoo.viewer.page import packed, page, table, visible
 
 Grid = tuple[int, int]  # rows and columns of cells
@@ -45,6 +46,8 @@ class Asked:
     Attributes:
         probability: of the predicted answer, from 0 to 1.
         answer: the true one; None where nobody knows.
+        right: whether the predicted answer counts as right, as in `zoo.overlays`.
+        box: of the object that the question names, as in `zoo.overlays`.
     """
 
     picture: UInt8[np.ndarray, "Y X 3"]
@@ -54,6 +57,8 @@ class Asked:
     probability: float
     looks: Sequence[Look] = field(default_factory=list)
     answer: str | None = None
+    right: bool | None = None
+    box: Float[np.ndarray, "4"] | None = None
 
 
 def pictures_page(title: str, asked: Sequence[Asked]) -> str:
@@ -82,6 +87,8 @@ def pictures_page(title: str, asked: Sequence[Asked]) -> str:
 def _question(one: Asked, pictures: dict[bytes, int]) -> dict[str, Any]:
     """Returns what the script shows of a question; its picture is stored once."""
     number = pictures.setdefault(_png(one.picture), len(pictures))
+    box = None if one.box is None or np.isnan(one.box).any() else one.box
+    inside = None if box is None else overlaps(box[None], one.grid)[0]
     return {
         "picture": number,
         "size": [one.picture.shape[1], one.picture.shape[0]],
@@ -90,6 +97,9 @@ def _question(one: Asked, pictures: dict[bytes, int]) -> dict[str, Any]:
         "predicted": visible(one.predicted),
         "probability": round(one.probability, 4),
         "answer": None if one.answer is None else visible(one.answer),
+        "right": one.right,
+        "box": None if box is None else box.round(4).tolist(),
+        "inside": None if inside is None else inside.round(4).tolist(),
         "looks": [
             {
                 "name": visible(look.name),

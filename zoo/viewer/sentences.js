@@ -138,9 +138,11 @@ function pane(side, title, words) {
   });
   const first = state.side === side ? Math.min(state.index, words.length - 1) : 0;
   roving(tokens[side], first, (key, at) => along(key, at, words.length, leftward));
-  list.addEventListener("keydown", ({ key }) => {
-    const other = { ArrowUp: "column", ArrowDown: "row" }[key];
-    if (other && other !== side) tokens[other].find((item) => item.tabIndex === 0)?.focus();
+  list.addEventListener("keydown", (event) => {
+    const other = { ArrowUp: "column", ArrowDown: "row" }[event.key];
+    if (!other || other === side || modified(event)) return;
+    event.preventDefault();
+    tokens[other].find((item) => item.tabIndex === 0)?.focus();
   });
   list.addEventListener("mouseleave", () => hover(null));
   list.append(...tokens[side]);
@@ -272,12 +274,11 @@ function beam() {
   const slider = element("input", { type: "range", min: 1, max: data.steps.length, value: 1 });
   slider.setAttribute("aria-label", "step of the search");
   const draw = () => {
-    const { texts, log_probs } = data.steps[slider.value - 1];
+    const { texts, log_probs, began } = data.steps[slider.value - 1];
     label.textContent = `after step ${slider.value} of ${data.steps.length}`;
     list.replaceChildren(
       ...texts.map((text, n) => {
-        const kept = data.sentences[0].text.startsWith(text);
-        const words = element(kept ? "strong" : "span", { dir: "auto", textContent: text });
+        const words = element(began[n] ? "strong" : "span", { dir: "auto", textContent: text });
         const number = element("small", { textContent: ` ${log_probs[n].toFixed(2)}` });
         return element("li", {}, words, number);
       }),

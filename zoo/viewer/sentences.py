@@ -43,10 +43,12 @@ class Step:
     Attributes:
         texts: of the hypotheses that go on.
         log_probs: of each, in nats.
+        began: of each, whether the best sentence began so.
     """
 
     texts: Sequence[str] = field(default_factory=list)
     log_probs: Sequence[float] = field(default_factory=list)
+    began: Sequence[bool] = field(default_factory=list)
 
 
 def sentences_page(
@@ -90,6 +92,7 @@ def sentences_page(
             {
                 "texts": [visible(text) for text in step.texts],
                 "log_probs": [round(log_prob, 3) for log_prob in step.log_probs],
+                "began": list(step.began),
             }
             for step in steps
         ],

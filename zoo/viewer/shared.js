@@ -3,7 +3,7 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 
-/** Returns a new element; properties are set by name, or as attributes after a dash. */
+/** Returns a new element with its children; what is no property is an attribute. */
 function element(name, properties, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(properties ?? {})) {
@@ -46,6 +46,11 @@ function choices(legend, name, contents, chosen, change) {
   return group;
 }
 
+/** Returns whether a key is for the browser: one pressed with Ctrl, Alt or Meta. */
+function modified(event) {
+  return event.ctrlKey || event.altKey || event.metaKey;
+}
+
 /** Moves the focus among items by the arrow keys; `next` says where a key leads. */
 function roving(items, first, next) {
   const move = (to) => items.forEach((item, place) => (item.tabIndex = place === to ? 0 : -1));
@@ -54,7 +59,7 @@ function roving(items, first, next) {
     item.addEventListener("focus", () => move(place));
     item.addEventListener("keydown", (event) => {
       const to = next(event.key, place);
-      if (to === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
+      if (to === undefined || modified(event)) return;
       event.preventDefault();
       items[Math.min(Math.max(to, 0), items.length - 1)].focus();
     });
