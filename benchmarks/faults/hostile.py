@@ -234,7 +234,7 @@ def damaged_checkpoint(folder: Path, rng: random.Random) -> Iterator[Case]:
 
 
 def _newest(directory: Path) -> None:
-    with Checkpoints(directory) as checkpoints:
+    with damage.failing_disk(), Checkpoints(directory) as checkpoints:
         step = checkpoints.steps()[-1]
         checkpoints.restore(step, damage.tree_of(0))
     if step == 30:
