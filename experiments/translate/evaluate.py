@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from experiments.command import run
+from experiments.command import plain_console, run
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -105,8 +105,6 @@ def report(
     """Prints the scores, and the table and the picture by length that are asked for."""
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from experiments.translate.lengths import by_length, draw_by_length, table
     from experiments.translate.scoring import (
         count,
@@ -130,7 +128,7 @@ def report(
         return
     rows = by_length({str(arguments.model): translations}, text, **how)
     if arguments.by_length:
-        Console().print(table(rows))
+        plain_console().print(table(rows))
     if arguments.plot is not None:
         save(draw_by_length(rows), arguments.plot)
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import tyro
 
-from experiments.command import run
+from experiments.command import plain_console, run
 from zoo.errors import InputError
 
 
@@ -40,7 +40,6 @@ def main(arguments: list[str]) -> None:
 
 def evaluate(arguments: Arguments) -> None:
     """Prints the scores as one line of JSON, then as tables."""
-    from rich.console import Console
 
     from experiments.vqa.config import data_from_json
     from experiments.vqa.scoring import (
@@ -77,7 +76,7 @@ def evaluate(arguments: Arguments) -> None:
     metrics = as_metrics(scores, questions, control, seen)
     line = {"model": str(arguments.model), "n": len(questions), **metrics}
     print(json.dumps(line, ensure_ascii=False), flush=True)
-    show(Console(stderr=True), scores, questions, metrics)
+    show(plain_console(stderr=True), scores, questions, metrics)
 
 
 if __name__ == "__main__":
