@@ -64,15 +64,14 @@ def evaluate(arguments: Arguments) -> None:
     from experiments.translate.corpus import load
     from experiments.translate.scoring import translate_all
     from zoo.data.text import read_pair_of_files
-    from zoo.training.records import read_json
+    from zoo.runs import read_section, read_seed
     from zoo.translation.translator import Translator
 
     _check(arguments)
     translator = Translator.from_run(arguments.model, average=arguments.average)
-    config = read_json(arguments.model / "config.json")
-    data = data_from_json(config["data"])
+    data = data_from_json(read_section(arguments.model, "data"))
     if arguments.source is None:
-        text = load(data, arguments.split, config["seed"])
+        text = load(data, arguments.split, read_seed(arguments.model))
     else:
         text = read_pair_of_files(arguments.source, arguments.reference)
     if arguments.score:
