@@ -34,10 +34,10 @@ def plain_console(*, stderr: bool = False) -> "Console":
 
 
 def printable(text: str) -> str:
-    """Returns text of foreign names on one line, with nothing that acts on a terminal.
+    r"""Returns text of foreign names on one line, with nothing that acts on a terminal.
 
-    >>> printable("bell\a and colour\x1b[31m")
-    'bell\\x07 and colour\\x1b[31m'
+    >>> print(printable("bell\a and colour\x1b[31m"))
+    bell\x07 and colour\x1b[31m
     """
     line = " ".join(text.split())[:MAX_LINE]
     return "".join(
