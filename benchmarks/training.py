@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 
 from benchmarks.pairs import measure, write_report
-from experiments.command import run
+from experiments.command import plain_console, run
 from zoo.catalogue import model_config
 
 SMOOTHING = 0.1
@@ -191,7 +191,6 @@ class Arguments:
 
 def main(arguments: list[str]) -> None:
     """Times as the command line says."""
-    from rich.console import Console
     from rich.table import Table
 
     from zoo.errors import unknown
@@ -205,7 +204,7 @@ def main(arguments: list[str]) -> None:
     for name in asked.rows:
         if name not in ROWS:
             raise unknown("row", name, ROWS)
-    results, console = {}, Console()
+    results, console = {}, plain_console()
     for name in asked.rows:
         row = ROWS[name]
         with tempfile.TemporaryDirectory() as cache:

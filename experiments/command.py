@@ -7,11 +7,14 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import tyro
 
 from zoo.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Config = TypeVar("Config")
 
@@ -23,14 +26,32 @@ STORAGE = (
 )
 
 
+def plain_console(*, stderr: bool = False) -> "Console":
+    """Returns a terminal on which brackets and colons are what they are."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def printable(text: str) -> str:
+    r"""Returns text of foreign names on one line, with nothing that acts on a terminal.
+
+    >>> print(printable("bell\a and colour\x1b[31m"))
+    bell\x07 and colour\x1b[31m
+    """
+    line = " ".join(text.split())[:MAX_LINE]
+    return "".join(
+        letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line
+    )
+
+
 def run(main: Callable[[list[str]], None]) -> None:
     """Runs a command; exits with 2 and one line if the user can mend what is wrong."""
     try:
         main(sys.argv[1:])
     except InputError as error:
         # One line, whatever the name of a file or the text of a library has in it.
-        line = " ".join(str(error).split())
-        print(f"error: {line[:MAX_LINE]}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -42,7 +63,8 @@ def run(main: Callable[[list[str]], None]) -> None:
     except OSError as error:
         if error.errno not in STORAGE:
             raise
-        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        line = printable(f"{error.filename or 'a file'}: {error.strerror}")
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
 
 

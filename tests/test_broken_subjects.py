@@ -72,6 +72,22 @@ def test_a_cache_that_is_written_one_place_too_late_breaks_a_law(monkeypatch):
     zoo.laws._compiled.cache_clear()
 
 
+def test_a_step_that_is_not_a_number_breaks_a_law(monkeypatch):
+    step = zoo.models.transformer.Transformer.step
+
+    def undefined(self, *arguments):
+        carry, features = step(self, *arguments)
+        return carry, features * jnp.nan
+
+    monkeypatch.setattr(zoo.models.transformer.Transformer, "step", undefined)
+    zoo.laws._compiled.cache_clear()
+    with fails:
+        models.test_every_model_keeps_every_law(
+            "transformer-sinusoidal", "step by step is teacher forcing"
+        )
+    zoo.laws._compiled.cache_clear()
+
+
 def test_rotations_by_the_square_of_a_position_know_more_than_the_distance(monkeypatch):
     rotate = positions.rotate
     monkeypatch.setattr(positions, "rotate", lambda heads, at: rotate(heads, at**2))

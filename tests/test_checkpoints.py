@@ -504,3 +504,50 @@ def test_a_link_in_the_place_of_a_step_stops_no_save(checkpoints, tmp_path):
     assert checkpoints.steps() == [1, 2]
     assert checkpoints.best_step() == 1
     assert (outside / "record.json").exists()  # what a link leads to is not ours
+
+
+def test_what_is_no_number_of_ours_is_no_step(checkpoints):
+    save(checkpoints, 3)
+    for name in ("007", "٣", "+4", "1_0"):
+        (checkpoints._directory / name).mkdir()
+    save(checkpoints, 4)
+    assert checkpoints.steps() == [3, 4]
+
+
+def test_a_damaged_step_pushes_out_no_sound_one(checkpoints, caplog):
+    directory = checkpoints._directory
+    save(checkpoints, 10, 1.0)
+    save(checkpoints, 20, 2.0)
+    flip_a_bit(next((directory / "10").rglob("manifest.ocdbt")))
+    for step in (30, 40, 50):
+        save(checkpoints, step, 3.0)
+    assert checkpoints.steps() == [10, 20, 40, 50]
+    assert checkpoints.best_step() == 20
+    # Nor does one count among the last.
+    flip_a_bit(directory / "50" / "record.json")
+    with Checkpoints(directory) as resumed:
+        save(resumed, 60, 3.0)
+        assert resumed.steps() == [10, 20, 40, 50, 60]
+    assert sum("step 10 is passed over" in line for line in lines(caplog)) == 2
+
+
+def test_a_reader_sees_a_step_that_is_deleted_meanwhile_as_none(
+    checkpoints, monkeypatch
+):
+    for step, loss in ((1, 1.0), (2, 2.0)):
+        save(checkpoints, step, loss)
+    listed = Path.rglob
+
+    def vanishing(path, pattern):
+        found = list(listed(path, pattern))
+        if path.name == "1":
+            checkpoints._delete(1)
+        return found
+
+    with Checkpoints(checkpoints._directory) as reader, monkeypatch.context() as patch:
+        patch.setattr(Path, "rglob", vanishing)
+        assert reader.best_step() == 2
+    with Checkpoints(checkpoints._directory) as reader:
+        patched = [1, *reader.steps()]
+        monkeypatch.setattr(reader, "steps", lambda: patched)
+        assert reader.best_step() == 2

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import gzip
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from orbax.checkpoint import v1 as orbax
 
 import zoo
-from experiments.command import run
+from experiments.command import plain_console, run
 from experiments.translate import evaluate, plot, train, translate
 from experiments.translate.config import PRESETS, FilesData
 from zoo.checkpoints import restore_params
@@ -188,6 +189,51 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path, capsys, monkeypatc
     with alone(tmp_path):
         line = refused(capsys, monkeypatch, train, *TRANSFORMER, "--workdir", tmp_path)
     assert f"{tmp_path} is in use by another run" in line
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_brackets_and_what_acts_on_a_terminal_are_printed_as_they_are(
+    tmp_path, capsys, monkeypatch
+):
+    workdir = tmp_path / "[/x] :bug: \x1b[31m\x07\x9b"
+    with alone(workdir):
+        line = refused(capsys, monkeypatch, train, *TRANSFORMER, "--workdir", workdir)
+    assert line.count("[/x] :bug: \\x1b[31m\\x07\\x9b") == 1
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", workdir)
+
+    monkeypatch.setattr("experiments.translate.corpus.prepare", full)
+    line = refused(capsys, monkeypatch, train, *TRANSFORMER, "--workdir", workdir)
+    assert line.endswith("[31m\\x07\\x9b: No space left on device")
+    plain_console().print("[/x] [bold] :bug:")
+    assert capsys.readouterr().out == "[/x] [bold] :bug:\n"
+
+
+def test_a_config_is_compared_and_written_in_the_lock(tmp_path, capsys, monkeypatch):
+    def opened(workdir, config):
+        with pytest.raises(zoo.InputError, match="in use"), alone(workdir):
+            pass
+        raise zoo.InputError("it was held")
+
+    monkeypatch.setattr("zoo.training.records.open_run", opened)
+    line = refused(capsys, monkeypatch, train, *TRANSFORMER, "--workdir", tmp_path)
+    assert line == "error: it was held"
+
+
+def test_a_run_that_another_command_has_ended_meanwhile_is_finished(
+    unbroken, tmp_path, capsys, monkeypatch
+):
+    from experiments.translate.corpus import prepare
+
+    def meanwhile(*arguments):
+        for name in ("config.json", "result.json"):
+            shutil.copy(unbroken / name, tmp_path)
+        return prepare(*arguments)
+
+    monkeypatch.setattr("experiments.translate.corpus.prepare", meanwhile)
+    train.main([*TRANSFORMER, "--workdir", str(tmp_path)])
+    assert "is finished" in capsys.readouterr().out
     assert not (tmp_path / "checkpoints").exists()
 
 

@@ -1,7 +1,8 @@
 """The command `translate`: which wishes reach the translator, and what is printed."""
 
+import json
+import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -29,7 +30,9 @@ def asked(monkeypatch):
 
     def load(_, workdirs, *, average):
         asked.update(models=list(map(str, workdirs)), average=average)
-        return SimpleNamespace(translate=answer, align=align)
+        translator = Translator.__new__(Translator)
+        translator.translate, translator.align = answer, align
+        return translator
 
     monkeypatch.setattr(Translator, "from_runs", classmethod(load))
     return asked
@@ -61,6 +64,12 @@ def test_without_options_nothing_is_asked_for(asked, capsys):
         "constraints": zoo.Constraints(),
         "sampling": None,
     }
+
+
+def test_a_run_that_answers_is_no_translator(capsys, monkeypatch):
+    monkeypatch.setattr(zoo, "load", lambda *_, **__: object())
+    line = refused(capsys, monkeypatch, "--model", "runs/vqa", "a")
+    assert "runs/vqa: it answers questions about images" in line
 
 
 def test_every_wish_reaches_the_translator(asked):
@@ -112,3 +121,19 @@ def test_what_has_no_effect_is_refused_before_anything_is_loaded(
 ):
     assert message in refused(capsys, monkeypatch, "a", *options.split())
     assert asked == {}
+
+
+def test_a_config_from_somebody_else_is_one_line(tmp_path):
+    config = {"model": {"family": "rnn", "num_layers": 10**9}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.translate.translate", "--model", tmp_path],
+        input="",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: rnn: num_layers is 1000000000, but must be from 0 to 1,000\n"
+    )

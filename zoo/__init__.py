@@ -166,6 +166,8 @@ def _from_pretrained(
 
 def _sees(path: "str | Path") -> bool:
     """Returns whether there is a run on questions about images."""
-    from zoo.runs import has_run, read_config
+    from zoo.runs import has_run, read_section
 
-    return has_run(path) and read_config(path)["model"]["family"] in VISUAL_FAMILIES
+    if not has_run(path):
+        return False
+    return str(read_section(path, "model").get("family")) in VISUAL_FAMILIES

@@ -3,6 +3,7 @@
 import fnmatch
 import functools
 import importlib
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from types import UnionType
 from typing import (
@@ -85,6 +86,12 @@ _WEIGHTS: dict[str, str] = {
 }
 
 
+# Of a configuration from somebody else, which could else take for ever to build.
+MAX_SIZE = 2**20
+MAX_LAYERS = 1_000
+_LONGEST = 100  # of a foreign value in a message, in characters
+
+
 @dataclass(frozen=True)
 class Description:
     """What the zoo knows of a model.
@@ -126,19 +133,29 @@ def model_config(name: str, **overrides: Any) -> AnyConfig:
     for field, value in overrides.items():
         if field not in types:
             raise unknown(f"field of {name}", field, types)
-        if get_origin(hints[field]) is UnionType:  # a part that may be left out
-            accepted = hints[field]
-        else:
-            accepted = (int, float) if types[field] is float else types[field]
-        if not isinstance(value, accepted) or isinstance(value, bool) != (
-            types[field] is bool
-        ):
-            raise InputError(
-                f"{name}: {field} is {value!r}, which is no {types[field].__name__}"
-            )
-        if get_origin(hints[field]) is Literal and value not in get_args(hints[field]):
-            raise unknown(f"{field} of {name}", str(value), get_args(hints[field]))
+        _require_type(name, field, value, hints[field])
     return replace(config, **overrides)
+
+
+def _require_type(name: str, field: str, value: Any, hint: Any) -> None:
+    """Raises InputError unless a value is what the annotation of its field says."""
+    choices = get_args(hint) if get_origin(hint) is Literal else ()
+    if get_origin(hint) is UnionType:  # a part that may be left out
+        accepted = hint
+    elif choices:
+        accepted = str
+    else:
+        accepted = (int, float) if hint is float else hint
+    if not isinstance(value, accepted) or isinstance(value, bool) != (hint is bool):
+        kind = getattr(str if choices else hint, "__name__", "part")
+        raise InputError(f"{name}: {field} is {_short(value)}, which is no {kind}")
+    if choices and value not in choices:
+        raise unknown(f"{field} of {name}", str(value)[:_LONGEST], choices)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def create_model(name: str, **overrides: Any) -> "Seq2Seq | VisualModel":
@@ -184,12 +201,13 @@ def config_from_json(values: dict[str, Any]) -> Any:
     """Returns the configuration that `config_to_json` wrote.
 
     Raises:
-        InputError: the family or a field is unknown.
+        InputError: the family or a field is unknown, or a value is of a wrong type or
+            beyond what any model has.
     """
     values = dict(values)
-    family = values.pop("family", None)
+    family = str(values.pop("family", None))[:_LONGEST]
     if family not in _FAMILIES:
-        raise unknown("family of models", str(family), _FAMILIES)
+        raise unknown("family of models", family, _FAMILIES)
     if values.get("tower") is not None:
         values["tower"] = _from_fields(
             VisionTransformerConfig, "tower", values["tower"]
@@ -198,10 +216,21 @@ def config_from_json(values: dict[str, Any]) -> Any:
 
 
 def _from_fields(kind: Any, what: str, values: dict[str, Any]) -> Any:
+    if not isinstance(values, dict):
+        raise InputError(f"{what} is {_short(values)}, which is no JSON object")
     known = [field.name for field in fields(kind)]
-    for name in values:
+    hints = get_type_hints(kind)
+    for name, value in values.items():
         if name not in known:
-            raise unknown(f"field of {what}", name, known)
+            raise unknown(f"field of {what}", name[:_LONGEST], known)
+        _require_type(what, name, value, hints[name])
+        largest = MAX_LAYERS if name.endswith(("layers", "glimpses")) else MAX_SIZE
+        if isinstance(value, int) and not 0 <= value <= largest:
+            raise InputError(
+                f"{what}: {name} is {_short(value)}, but must be from 0 to {largest:,}"
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{what}: {name} is {value}, but must be finite")
     return kind(**values)
 
 

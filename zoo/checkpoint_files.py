@@ -73,22 +73,39 @@ def checksums(checkpoint: Path) -> dict[str, str]:
 
     Raises:
         DamagedCheckpoint: a file is a symbolic link, which could lead anywhere, or
-            anything else that is no regular file.
+            anything else that is no regular file; or it cannot be read, since the disk
+            fails or the run has just deleted it.
     """
-    sums = {}
     if checkpoint.is_symlink():
         raise DamagedCheckpoint(checkpoint, "", "is a symbolic link")
-    for path in sorted(checkpoint.rglob("*")):
-        name = path.relative_to(checkpoint).as_posix()
-        mode = path.lstat().st_mode
-        if stat.S_ISLNK(mode):
-            raise DamagedCheckpoint(checkpoint, name, "is a symbolic link")
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise DamagedCheckpoint(checkpoint, name, "is no regular file")
-        if stat.S_ISREG(mode) and name != SUMS:
-            with path.open("rb") as file:
-                sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    sums, name = {}, ""
+    try:
+        for path in sorted(checkpoint.rglob("*")):
+            name = path.relative_to(checkpoint).as_posix()
+            if (digest := _digest(checkpoint, name)) is not None:
+                sums[name] = digest
+    except OSError as error:
+        raise _unreadable(checkpoint, name, error) from None
     return sums
+
+
+def _digest(checkpoint: Path, name: str) -> str | None:
+    """Returns the SHA-256 of a file, None for a folder and for the sums themselves."""
+    path = checkpoint / name
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        raise DamagedCheckpoint(checkpoint, name, "is a symbolic link")
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise DamagedCheckpoint(checkpoint, name, "is no regular file")
+    if stat.S_ISDIR(mode) or name == SUMS:
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unreadable(checkpoint: Path, name: str, error: Exception) -> DamagedCheckpoint:
+    reason = getattr(error, "strerror", None) or error
+    return DamagedCheckpoint(checkpoint, name, f"is unreadable: {reason}")
 
 
 def verify(checkpoint: Path) -> None:
@@ -102,7 +119,7 @@ def verify(checkpoint: Path) -> None:
         lines = _read(checkpoint, SUMS).decode().splitlines()
         written = {name: sum_ for sum_, name in (line.split("  ") for line in lines)}
     except ValueError as error:
-        raise DamagedCheckpoint(checkpoint, SUMS, f"is unreadable: {error}") from None
+        raise _unreadable(checkpoint, SUMS, error) from None
     for name in sorted(written.keys() | found.keys()):
         if name not in found:
             raise DamagedCheckpoint(checkpoint, name, "is missing")
@@ -212,7 +229,7 @@ def _read_json(checkpoint: Path, name: str) -> dict:
     try:
         found = json.loads(_read(checkpoint, name))
     except (ValueError, RecursionError) as error:
-        raise DamagedCheckpoint(checkpoint, name, f"is unreadable: {error}") from None
+        raise _unreadable(checkpoint, name, error) from None
     if not isinstance(found, dict):
         raise DamagedCheckpoint(checkpoint, name, "is no JSON object")
     return found
@@ -229,7 +246,7 @@ def _read(checkpoint: Path, name: str) -> bytes:
             raise DamagedCheckpoint(checkpoint, name, "is larger than any we write")
         return path.read_bytes()
     except OSError as error:
-        raise DamagedCheckpoint(checkpoint, name, f"is unreadable: {error}") from None
+        raise _unreadable(checkpoint, name, error) from None
 
 
 def _require_equal(checkpoint: Path, saved: dict[str, str], asked: dict[str, str]):

@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -48,6 +49,7 @@ logging.getLogger("absl").addFilter(
 _log = logging.getLogger(__name__)
 
 PARTIAL = ".partial-"
+_STEP = re.compile(r"0|[1-9][0-9]*")  # as str() writes it, and no other digits
 BARRIER_SECONDS = 1_200  # a host waits so long for the others to write
 
 
@@ -94,6 +96,8 @@ def average_params(directory: Path, steps: Sequence[int], abstract_params: Any) 
 class Checkpoints:
     """Checkpoints of a run: `<directory>/<step>/`, the last `keep_last` and the best.
 
+    What is found damaged counts for neither, and is not deleted.
+
     A step that was saved with an infinite loss, because the run was interrupted between
     two evaluations, is kept until the next one, and counts for nothing else.
 
@@ -109,7 +113,7 @@ class Checkpoints:
         self._keep_last = keep_last
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._pending: Future | None = None
-        self._faults: dict[int, DamagedCheckpoint | None] = {}
+        self._faults: dict[int, InputError | None] = {}
 
     def save(self, step: int, tree: Any, *, loss: float, note: dict) -> None:
         """Begins to save a tree; on return its buffers may be donated or overwritten.
@@ -160,14 +164,14 @@ class Checkpoints:
         """Returns the finished steps, ascending."""
         if not self._directory.is_dir():
             return []
-        folders = (path for path in self._directory.iterdir() if path.is_dir())
-        return sorted(int(path.name) for path in folders if path.name.isdecimal())
+        folders = (path.name for path in self._directory.iterdir() if path.is_dir())
+        return sorted(int(name) for name in folders if _STEP.fullmatch(name))
 
     def best_step(self) -> int | None:
         """Returns the sound step with the lowest loss, the earliest of equals.
 
         Raises:
-            DamagedCheckpoint: there are steps, but none is sound.
+            InputError: there are steps, but none is sound.
         """
         steps = sorted(self.steps(), key=self._rank)
         for step in steps:
@@ -302,11 +306,12 @@ class Checkpoints:
             self._delete(step)
         partial.rename(self._directory / str(step))
         self._faults.pop(step, None)
+        sound = self._sound_steps(step)
         # A run that fell back to an older step leaves later ones: they do not count.
-        until_now = [kept for kept in self.steps() if kept <= step]
-        best = min(self.steps(), key=self._rank)
-        kept = {step, best, *self._evaluated(step)[-self._keep_last :]}
-        for old in set(until_now) - kept:
+        until_now = [kept for kept in sound if kept <= step]
+        best = min(sound, key=self._rank)
+        last = [kept for kept in self._evaluated(step) if kept in sound]
+        for old in set(until_now) - {step, best, *last[-self._keep_last :]}:
             self._delete(old)
 
     def _delete(self, step: int) -> None:
@@ -314,13 +319,22 @@ class Checkpoints:
         (self._directory / str(step)).rename(leftover)
         _remove(leftover)
 
+    def _sound_steps(self, written: int) -> list[int]:
+        """Returns the one just written and all others that are sound, ascending."""
+        others = [step for step in self.steps() if step != written]
+        sound = [step for step in others if self._is_sound(step)]
+        if sound:
+            # The best lies there for long, and others are deleted in its favour.
+            del self._faults[min(sound, key=self._rank)]
+        return sorted([written, *(step for step in sound if self._is_sound(step))])
+
     def _is_sound(self, step: int) -> bool:
         """Returns whether a step is as it was written; the first time, says if not."""
         if step not in self._faults:
             checkpoint, self._faults[step] = self._directory / str(step), None
             try:
                 check_arrays(checkpoint, verified_leaves(checkpoint))
-            except DamagedCheckpoint as fault:
+            except InputError as fault:  # the run may have deleted it by now
                 self._faults[step] = fault
                 _log.warning("step %d is passed over: %s", step, fault)
         return self._faults[step] is None

@@ -1,6 +1,7 @@
 """The one exception for what a user can cause and mend, and the commonest checks."""
 
 import difflib
+import math
 import os
 import stat
 from collections.abc import Collection
@@ -56,6 +57,13 @@ def require_positive(config: Any, *names: str) -> None:
             raise InputError(
                 f"{name} is {getattr(config, name)}, but must be at least 1"
             )
+
+
+def require_finite(config: Any, *names: str) -> None:
+    """Raises InputError unless the named fields of a config are ordinary numbers."""
+    for name in names:
+        if not math.isfinite(getattr(config, name)):
+            raise InputError(f"{name} is {getattr(config, name)}, but must be finite")
 
 
 def require_rate(config: Any, *names: str) -> None:

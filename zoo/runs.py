@@ -10,6 +10,8 @@ from zoo.checkpoints import Checkpoints, average_params
 from zoo.errors import InputError
 from zoo.training.records import read_json
 
+MAX_SIZE = 2**20  # of anything in a config, which somebody else may have written
+
 
 def has_run(workdir: str | Path) -> bool:
     """Returns whether a folder holds a run."""
@@ -30,6 +32,51 @@ def read_config(workdir: str | Path) -> dict[str, Any]:
     return read_json(Path(workdir) / "config.json")
 
 
+def read_section(workdir: str | Path, name: str) -> dict[str, Any]:
+    """Returns a part of the config of a run, for example "model".
+
+    Raises:
+        InputError: the folder holds no run, or its config has no such part.
+    """
+    section = read_config(workdir).get(name)
+    if not isinstance(section, dict):
+        raise InputError(
+            f"{Path(workdir) / 'config.json'} has no object {name!r}, so that no "
+            "command of ours wrote it; give the folder of another run"
+        )
+    return section
+
+
+def read_size(workdir: str | Path, section: str, name: str) -> int:
+    """Returns a size from the config of a run, for example data's "max_length".
+
+    Raises:
+        InputError: there is none, or it is no whole number from 1 to 2^20.
+    """
+    value = read_section(workdir, section).get(name)
+    if type(value) is not int or not 1 <= value <= MAX_SIZE:
+        raise InputError(
+            f"{Path(workdir) / 'config.json'}: {section}.{name} is "
+            f"{repr(value)[:100]}, but must be a whole number from 1 to {MAX_SIZE:,}"
+        )
+    return value
+
+
+def read_seed(workdir: str | Path) -> int:
+    """Returns the seed of a run.
+
+    Raises:
+        InputError: the folder holds no run, or its config has none.
+    """
+    seed = read_config(workdir).get("seed")
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise InputError(
+            f"{Path(workdir) / 'config.json'}: seed is {repr(seed)[:100]}, but must be "
+            "a whole number from 0 and below 2^32"
+        )
+    return seed
+
+
 def read_params(
     workdir: str | Path, init: Callable[[jax.Array], Any], *, average: int | None = None
 ) -> Any:
@@ -43,11 +90,12 @@ def read_params(
     Raises:
         InputError: there is no finished checkpoint, or there are too few.
     """
-    config, directory = read_config(workdir), Path(workdir) / "checkpoints"
+    directory, own = Path(workdir) / "checkpoints", 1
+    if average is None and "decoding" in read_config(workdir):
+        own = read_size(workdir, "decoding", "average")
     with Checkpoints(directory) as checkpoints:
         best = checkpoints.best_step()
         if average is None:
-            own = config.get("decoding", {}).get("average", 1)
             average = len(checkpoints.last_steps(own)) or 1
         last = checkpoints.last_steps(average)
     if best is None:

@@ -8,6 +8,7 @@ are by somebody who has brought SHA256SUMS up to date.
 """
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -15,8 +16,10 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -115,6 +118,25 @@ def renamed_step(directory: Path, rng: random.Random) -> None:
     (directory / "30").rename(directory / str(rng.randrange(31, 1_000)))
 
 
+def unreadable_file(directory: Path, rng: random.Random) -> None:
+    """Marks a file as one that `failing_disk` cannot read."""
+    rng.choice(_files(directory / "30")).chmod(0)
+
+
+@contextmanager
+def failing_disk() -> Iterator[None]:
+    """Gives an error of the disk for every file without permissions, to root too."""
+    whole = Path.open
+
+    def opened(path, *arguments, **options):
+        if path.exists() and not path.stat().st_mode & 0o777:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return whole(path, *arguments, **options)
+
+    with mock.patch.object(Path, "open", opened):
+        yield
+
+
 def symlink(directory: Path, rng: random.Random) -> None:
     """Puts a link where a file or a folder was; it leads to the same content."""
     path = rng.choice([*(directory / "30").rglob("*"), directory / "30"])
@@ -204,6 +226,7 @@ KINDS: tuple[Damage, ...] = (
     swapped_files,
     swapped_steps,
     renamed_step,
+    unreadable_file,
     symlink,
     named_pipe,
     unfinished,
@@ -224,13 +247,14 @@ def outcome(directory: Path, kind: Damage) -> str:
     abstract = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree_of(0)
     )
-    with Checkpoints(directory) as checkpoints:
+    with failing_disk(), Checkpoints(directory) as checkpoints:
         newest = checkpoints.restore_newest(abstract)
         best = checkpoints.best_step()
     if newest is None or newest[0] != expected:
         return f"not detected: goes on from {newest and newest[0]}"
     try:
-        params = restore_params(directory, best, abstract["params"])
+        with failing_disk():
+            params = restore_params(directory, best, abstract["params"])
     except InputError:
         # Sound in itself, but of other sizes than the model's: a command refuses it.
         params = tree_of(expected)["params"]

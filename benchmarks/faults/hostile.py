@@ -11,6 +11,7 @@ another exception, a line that is no line, memory that grows without bound.
 import argparse
 import gzip
 import io
+import json
 import logging
 import random
 import resource
@@ -20,11 +21,14 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+import zoo
 from benchmarks.faults import damage
+from zoo.catalogue import config_to_json, model_config
 from zoo.checkpoints import Checkpoints
 from zoo.data.tables import read_tsv
 from zoo.data.text import read_lines, read_pair_of_files
@@ -80,6 +84,37 @@ def config_that_is_no_json(folder: Path, rng: random.Random) -> Iterator[Case]:
     for content in NONSENSE_JSON:
         _written(folder / "config.json", content)
         yield lambda: read_config(folder)
+
+
+WRONG = (
+    *(None, [], {}, "abc", "", True, -1, 0, 10**9, 10**400, 1.5, float("nan")),
+    *([1, 2], [[]], {"a": 1}, "x" * 10**6, [-1, 2, 3], [10**9] * 3, "Infinity"),
+)
+
+
+def config_of_wrong_shape(folder: Path, rng: random.Random) -> Iterator[Case]:
+    """Changes one part of a config, or one value in it, to what it cannot be."""
+    model = _tokenizer()
+    _written(folder / "tokenizer.model", model + _signature(model))
+    _written(folder / "answers.json", b'["yes", "no"]')
+    while True:
+        config = model_config(rng.choice(zoo.list_models()))
+        values: dict[str, Any] = {
+            "model": config_to_json(config),
+            "data": {"max_length": 64, "max_words": 16},
+            "training": {"loss": "softmax"},
+            "decoding": {"average": 1},
+            "image_shape": [32, 32, 3],
+        }
+        place, name = values, rng.choice(list(values))
+        if isinstance(place[name], dict) and rng.random() < 0.8:
+            place = place[name]
+            name = rng.choice(list(place))
+        place[name] = rng.choice(WRONG)
+        if rng.random() < 0.1:
+            del place[name]
+        _written(folder / "config.json", json.dumps(values).encode())
+        yield lambda: zoo.load(folder)
 
 
 def answers_that_are_no_list(folder: Path, rng: random.Random) -> Iterator[Case]:
@@ -234,7 +269,7 @@ def damaged_checkpoint(folder: Path, rng: random.Random) -> Iterator[Case]:
 
 
 def _newest(directory: Path) -> None:
-    with Checkpoints(directory) as checkpoints:
+    with damage.failing_disk(), Checkpoints(directory) as checkpoints:
         step = checkpoints.steps()[-1]
         checkpoints.restore(step, damage.tree_of(0))
     if step == 30:
@@ -261,6 +296,7 @@ def what_is_no_file(folder: Path, rng: random.Random) -> Iterator[Case]:
 
 CLASSES = (
     config_that_is_no_json,
+    config_of_wrong_shape,
     answers_that_are_no_list,
     metrics_that_are_no_lines,
     text_that_is_no_text,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from experiments.command import run
+from experiments.command import plain_console, run
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,13 +46,12 @@ def main(arguments: list[str]) -> None:
 
 def compare(arguments: Arguments) -> None:
     """Prints the scores of both runs and how sure their differences are."""
-    from rich.console import Console
 
     line = comparison(arguments.first, arguments.second)
     if arguments.json:
         print(json.dumps(line, ensure_ascii=False))
     else:
-        Console().print(table(line))
+        plain_console().print(table(line))
 
 
 def comparison(first: Path, second: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from zoo.data.sources import (
     TsvData,
     VersesData,
 )
-from zoo.errors import InputError, require_positive
+from zoo.errors import InputError, require_finite, require_positive
 from zoo.models.configs import ModelConfig
 from zoo.training.config import OptimizerConfig, TrainingConfig
 
@@ -58,6 +58,7 @@ class DecodingConfig:
 
     def __post_init__(self):
         require_positive(self, "beam_size", "average")
+        require_finite(self, "length_penalty")
 
 
 @dataclass(frozen=True)

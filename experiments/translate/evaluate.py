@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from experiments.command import run
+from experiments.command import plain_console, run
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,15 +64,14 @@ def evaluate(arguments: Arguments) -> None:
     from experiments.translate.corpus import load
     from experiments.translate.scoring import translate_all
     from zoo.data.text import read_pair_of_files
-    from zoo.training.records import read_json
+    from zoo.runs import read_section, read_seed
     from zoo.translation.translator import Translator
 
     _check(arguments)
     translator = Translator.from_run(arguments.model, average=arguments.average)
-    config = read_json(arguments.model / "config.json")
-    data = data_from_json(config["data"])
+    data = data_from_json(read_section(arguments.model, "data"))
     if arguments.source is None:
-        text = load(data, arguments.split, config["seed"])
+        text = load(data, arguments.split, read_seed(arguments.model))
     else:
         text = read_pair_of_files(arguments.source, arguments.reference)
     if arguments.score:
@@ -105,8 +104,6 @@ def report(
     """Prints the scores, and the table and the picture by length that are asked for."""
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from experiments.translate.lengths import by_length, draw_by_length, table
     from experiments.translate.scoring import (
         count,
@@ -130,7 +127,7 @@ def report(
         return
     rows = by_length({str(arguments.model): translations}, text, **how)
     if arguments.by_length:
-        Console().print(table(rows))
+        plain_console().print(table(rows))
     if arguments.plot is not None:
         save(draw_by_length(rows), arguments.plot)
 

@@ -8,7 +8,7 @@ from zoo.catalogue import config_from_json
 from zoo.data.text_tokens import TextTokens
 from zoo.models.configs import ModelConfig
 from zoo.pretrained.loading import family_of, find
-from zoo.runs import has_run, read_config
+from zoo.runs import has_run, read_config, read_section
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,8 @@ def read_initial(path: str) -> Initial:
         InputError: there is none, or it does not translate.
     """
     translator = zoo.load(path)
-    values = read_config(path) if has_run(path) else {}
-    if "model" in values:
-        config = config_from_json(values["model"])
+    if has_run(path) and "model" in read_config(path):
+        config = config_from_json(read_section(path, "model"))
     else:
         directory = find(path)
         config = family_of(directory).config_of(directory)

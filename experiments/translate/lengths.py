@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from experiments.translate.scoring import NAMES, comparable, count
 from zoo.data.text import ParallelText
@@ -150,7 +150,7 @@ def table(rows: Sequence[Row]) -> Table:
             _range(row.chrf_interval),
         ]
         if several:
-            cells.insert(0, escape(row.system) if row.system != named else "")
+            cells.insert(0, Text(row.system) if row.system != named else "")
         named = row.system
         drawn.add_row(*cells)
     return drawn

@@ -12,7 +12,7 @@ from typing import Any
 
 import tyro
 
-from experiments.command import run
+from experiments.command import plain_console, run
 from experiments.translate import train
 from zoo.errors import InputError
 from zoo.training.records import flatten, read_json, write_json
@@ -63,7 +63,6 @@ def train_seeds(arguments: Arguments, options: Sequence[str]) -> None:
     Raises:
         InputError: a seed is given twice or none, or train refuses its options.
     """
-    from rich.console import Console
 
     seeds, workdir = list(arguments.seeds), arguments.workdir
     if not seeds or len(set(seeds)) < len(seeds):
@@ -79,7 +78,7 @@ def train_seeds(arguments: Arguments, options: Sequence[str]) -> None:
     metrics = {name: asdict(summary) for name, summary in summaries.items()}
     shared = {name: results[0][name] for name in ("preset", "signature")}
     write_json(workdir / "seeds.json", {**shared, "seeds": seeds, "metrics": metrics})
-    console = Console()
+    console = plain_console()
     console.print(f"{len(seeds)} seeds; {workdir / 'seeds.json'}", highlight=False)
     for name, summary in summaries.items():
         spread = "" if summary.deviation is None else f" ± {summary.deviation:.2f}"

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.command import run
+from experiments.command import plain_console, run
 from experiments.translate import train
 
 # What each line of a figure is trained with: preset, and options that it adds.
@@ -85,7 +85,6 @@ def folders(arguments: Arguments) -> dict[str, Path]:
 
 def _report(arguments: Arguments) -> None:
     """Scores what the runs have written of the test set, by length."""
-    from rich.console import Console
 
     from experiments.translate.compare import translations_of
     from experiments.translate.config import data_from_json
@@ -108,7 +107,7 @@ def _report(arguments: Arguments) -> None:
     figure = draw_by_length(rows, x_label="words of the English verse")
     save(figure, picture)
     write_json(picture.with_suffix(".json"), {"rows": [asdict(row) for row in rows]})
-    console = Console()
+    console = plain_console()
     console.print(table(rows))
     console.print(f"{picture} and {picture.with_suffix('.json').name}")
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from experiments.command import choose, run
+from experiments.command import choose, plain_console, run
 from experiments.translate.config import DEFAULT_PRESET, PRESETS, Config
 
 
@@ -31,7 +31,6 @@ def train(config: Config) -> dict[str, Any]:
     Raises:
         InputError: the text, the config or the folder is not usable.
     """
-    from rich.console import Console
 
     from experiments.translate.corpus import prepare
     from experiments.translate.initial import read_initial
@@ -42,7 +41,7 @@ def train(config: Config) -> dict[str, Any]:
     from zoo.training.records import environment, open_run
     from zoo.training.run import finished, train_to_end
 
-    console = Console()
+    console = plain_console()
     started = time.monotonic()
     require_one_task()
     initial = None
@@ -57,8 +56,11 @@ def train(config: Config) -> dict[str, Any]:
         f"validate and {len(corpora.test):,} to test; "
         f"{corpora.tokenizer.vocab_size:,} subwords"
     )
-    open_run(config.workdir, config.to_json())
     with alone(config.workdir):
+        # Another command may have begun, or ended, this run while this one prepared.
+        if result := finished(config.workdir, config.to_json(), console):
+            return result
+        open_run(config.workdir, config.to_json())
         corpora.tokenizer.save(config.workdir / "tokenizer.model")
         made_by = environment()  # now: the code may change while the run goes on
         fitted = train_to_end(

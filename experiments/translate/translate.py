@@ -94,8 +94,15 @@ def translate(arguments: Arguments) -> None:
     )
 
     import zoo
+    from zoo.translation.translator import Translator
 
-    translator = zoo.load(arguments.model or DEFAULT_RUN, average=arguments.average)
+    model = arguments.model or [DEFAULT_RUN]
+    translator = zoo.load(model, average=arguments.average)
+    if not isinstance(translator, Translator):
+        raise InputError(
+            f"{model[0]}: it answers questions about images, and is no "
+            "translator; ask it with experiments.vqa.answer"
+        )
     sentences = list(_sentences(arguments))
     found = translator.translate(
         sentences,

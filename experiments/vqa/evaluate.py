@@ -7,7 +7,7 @@ from typing import Literal
 
 import tyro
 
-from experiments.command import run
+from experiments.command import plain_console, run
 from zoo.errors import InputError
 
 
@@ -40,7 +40,6 @@ def main(arguments: list[str]) -> None:
 
 def evaluate(arguments: Arguments) -> None:
     """Prints the scores as one line of JSON, then as tables."""
-    from rich.console import Console
 
     from experiments.vqa.config import data_from_json
     from experiments.vqa.scoring import (
@@ -50,7 +49,7 @@ def evaluate(arguments: Arguments) -> None:
         scores_of,
         show,
     )
-    from zoo.runs import read_config
+    from zoo.runs import read_section, read_seed
     from zoo.visual.answerer import VisualAnswerer
     from zoo.vqa_metrics import read_results, write_results
 
@@ -59,9 +58,9 @@ def evaluate(arguments: Arguments) -> None:
             "--results answers nothing, so that --output has nothing to hold; leave "
             "one of them out"
         )
-    config = read_config(arguments.model)
-    data = data_from_json(config["data"])
-    questions = data.read(arguments.split, config["seed"])
+    seed = read_seed(arguments.model)
+    data = data_from_json(read_section(arguments.model, "data"))
+    questions = data.read(arguments.split, seed)
     if arguments.results is not None:
         answers = read_results(arguments.results, questions.question_ids)
         control, seen = {}, {}
@@ -70,14 +69,14 @@ def evaluate(arguments: Arguments) -> None:
         answers, _ = answerer.predict(questions)
         if arguments.output is not None:
             write_results(arguments.output, questions.question_ids, answers)
-        train = data.read("train", config["seed"])
+        train = data.read("train", seed)
         control = controls(answerer, questions, train)
         seen = measure_looks(answerer, questions)
     scores = scores_of(questions, answers)
     metrics = as_metrics(scores, questions, control, seen)
     line = {"model": str(arguments.model), "n": len(questions), **metrics}
     print(json.dumps(line, ensure_ascii=False), flush=True)
-    show(Console(stderr=True), scores, questions, metrics)
+    show(plain_console(stderr=True), scores, questions, metrics)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from experiments.command import run
+from experiments.command import plain_console, run
 from experiments.vqa.config import PRESETS, Config
 from zoo.errors import require_positive, unknown
 
@@ -48,7 +48,6 @@ def main(arguments: list[str]) -> None:
 
 def measure(arguments: Arguments) -> None:
     """Prints a row for each preset."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(
@@ -65,7 +64,7 @@ def measure(arguments: Arguments) -> None:
             f"{single:,.0f}",
             f"{grouped / single:.2f}",
         )
-    Console().print(table)
+    plain_console().print(table)
 
 
 def rates(config: Config, rounds: int) -> tuple[float, float, float]:

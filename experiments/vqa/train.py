@@ -7,7 +7,7 @@ on where a stopped run stopped, or prints the result of a finished one.
 import time
 from typing import Any
 
-from experiments.command import choose, run
+from experiments.command import choose, plain_console, run
 from experiments.vqa.config import DEFAULT_PRESET, PRESETS, Config
 
 
@@ -29,7 +29,6 @@ def train(config: Config) -> dict[str, Any]:
     Raises:
         InputError: the data, the config or the folder is not usable.
     """
-    from rich.console import Console
 
     from experiments.vqa.dataset import prepare
     from experiments.vqa.initial import with_tower
@@ -40,7 +39,7 @@ def train(config: Config) -> dict[str, Any]:
     from zoo.training.records import environment, open_run
     from zoo.training.run import finished, train_to_end
 
-    console = Console()
+    console = plain_console()
     started = time.monotonic()
     require_one_task()
     config = with_tower(config)
@@ -54,8 +53,11 @@ def train(config: Config) -> dict[str, Any]:
         f"{len(dataset.answers):,} answers"
     )
     learned = task(config, dataset)
-    open_run(config.workdir, config.to_json())
     with alone(config.workdir):
+        # Another command may have begun, or ended, this run while this one prepared.
+        if result := finished(config.workdir, config.to_json(), console):
+            return result
+        open_run(config.workdir, config.to_json())
         dataset.tokenizer.save(config.workdir / "tokenizer.model")
         dataset.answers.save(config.workdir / "answers.json")
         made_by = environment()  # now: the code may change while the run goes on

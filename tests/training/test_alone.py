@@ -9,11 +9,12 @@ from zoo.errors import InputError
 from zoo.training.alone import alone
 
 HOLDER = """
-import fcntl, os, sys, time
-folder = os.open(sys.argv[1], os.O_RDONLY)
-fcntl.flock(folder, fcntl.LOCK_EX)
-print("held", flush=True)
-time.sleep(60)
+import sys, time
+from pathlib import Path
+from zoo.training.alone import alone
+with alone(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
 """
 
 
@@ -42,6 +43,17 @@ def test_a_killed_run_leaves_no_lock(tmp_path):
     holder.kill()
     holder.communicate()
     with alone(tmp_path):
+        pass
+
+
+def test_the_folder_is_made_or_a_line_says_why_not(tmp_path):
+    with alone(tmp_path / "new" / "run"):
+        assert (tmp_path / "new" / "run").is_dir()
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match=r"cannot hold a run: .*choose another"),
+        alone(tmp_path / "file"),
+    ):
         pass
 
 

@@ -76,7 +76,7 @@ def linear(params, batch, key):
 OPTIMIZER = optax.adam(1e-3)
 
 
-@pytest.fixture(scope="module", params=["jit-1", "pmap-1", "jit-2"])
+@pytest.fixture(scope="module", params=["jit-1", "pmap-1", "jit-2", "sharded-1"])
 def driver(request):
     name, accumulation = request.param.split("-")
     step = make_train_step(

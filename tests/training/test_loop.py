@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from zoo.training.faults import MAX_ROW
 from zoo.training.loop import Observer, Schedule, fit
 from zoo.training.plateau import observe
 from zoo.training.step import TrainState
+from zoo.training.stopping import stop_signals
 
 
 class Counting:
@@ -70,16 +72,18 @@ def go(batches, schedule, state=None, validation_loss=falling, **options):
     log = Log()
     assert isinstance(log, Observer)
     try:
-        fit(
-            Counting(),
-            state or at_step(0),
-            batches,
-            schedule,
-            evaluate=lambda state: {"loss": validation_loss(state)},
-            save=log.save,
-            observer=log,
-            **options,
-        )
+        with stop_signals() as received:
+            fit(
+                Counting(),
+                state or at_step(0),
+                batches,
+                schedule,
+                evaluate=lambda state: {"loss": validation_loss(state)},
+                save=log.save,
+                observer=log,
+                received=received,
+                **options,
+            )
     except SystemExit as exit_:
         return log, exit_.code
     return log, 0
@@ -124,17 +128,36 @@ def test_a_signal_ends_the_run_after_the_update_and_a_checkpoint(number, status)
     assert signal.getsignal(number) is before
 
 
-def test_a_signal_at_an_evaluation_saves_once():
-    log, code = go([batch(), batch(interrupt=signal.SIGINT)], Schedule(10, 2, 2))
-    assert code == 130
-    assert log.saved == [(2, 2.0, 1 / 2)]
-
-
-def test_a_signal_at_the_last_update_leaves_the_test_to_the_next_start():
-    log, code = go([batch(), batch(interrupt=signal.SIGTERM)], Schedule(2, 2, 2))
+@pytest.mark.parametrize("num_steps", [2, 4])
+def test_a_signal_before_an_evaluation_leaves_it_to_the_next_start(num_steps):
+    schedule = Schedule(num_steps, 2, 2)
+    log, code = go([batch(), batch(interrupt=signal.SIGTERM)], schedule)
     assert code == 143
-    assert log.saved == [(2, 2.0, 1 / 2)]
-    assert log.ended == [True]
+    assert log.saved == [(2, 2.0, math.inf)]
+    assert log.ended == [False]
+    log, code = go([batch()] * 9, schedule, at_step(2), evaluated=False)
+    assert code == 0
+    whole = [(2, 2.0, 1 / 2), (4, 4.0, 1 / 4)]
+    assert log.saved == whole[: num_steps // 2]
+    assert log.ended[-1]
+
+
+def test_a_signal_during_an_evaluation_saves_what_it_says():
+    def interrupted(state):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 1.0
+
+    log, code = go([batch()] * 9, Schedule(4, 2, 2), validation_loss=interrupted)
+    assert code == 143
+    assert log.saved == [(2, 2.0, 1.0)]
+
+
+def test_a_signal_outweighs_too_many_faults():
+    faults = {"faults": {"longest": MAX_ROW, "longest_end": 2}}
+    batches = [batch(), batch(interrupt=signal.SIGTERM) | faults]
+    log, code = go(batches, Schedule(10, 2, 10))
+    assert code == 143
+    assert log.saved == []
 
 
 # Validation losses by step: the best comes at step 4, and again, no better, at step 8.

@@ -1,14 +1,19 @@
 """Schedules by hand, and what decays."""
 
 import dataclasses
+import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import pytest
+from flax.traverse_util import flatten_dict
 
+import zoo
 from zoo.errors import InputError
+from zoo.models.contract import initialize
 from zoo.training.config import OptimizerConfig, TrainingConfig
-from zoo.training.optimizers import hold, make_optimizer, observer, schedule
+from zoo.training.optimizers import decays, hold, make_optimizer, observer, schedule
 from zoo.training.plateau import no_plateau
 
 
@@ -52,6 +57,22 @@ def test_a_large_gradient_is_clipped_and_only_matrices_decay():
     assert momentum[0, 0] == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize("name", ["transformer-tiny", "rnn-bahdanau"])
+def test_in_a_real_model_neither_biases_nor_norms_decay(name):
+    model = zoo.create_model(name, vocab_size=11)
+    params = jax.eval_shape(partial(initialize, model), jax.random.key(0))
+    found = flatten_dict(decays(params), sep="/")
+    ends = {path: path.rpartition("/")[2] for path in found}
+    assert {ends[path] for path in found if not found[path]} <= {
+        *("bias", "scale", "vector")
+    }
+    assert not any(found[path] for path in found if ends[path] in ("bias", "scale"))
+    assert {"kernel", "table"} <= {ends[path] for path in found if found[path]}
+    wide = flatten_dict(params, sep="/")
+    if name == "transformer-tiny":  # the biases of heads have two axes
+        assert any(wide[path].ndim > 1 for path in found if ends[path] == "bias")
+
+
 def test_a_plateau_rises_and_then_stays():
     config = OptimizerConfig(learning_rate=0.1, schedule="plateau", warmup_steps=4)
     rate = schedule(config, 100)
@@ -84,6 +105,21 @@ def test_only_a_plateau_is_lowered_by_evaluations(name, scales):
 def test_a_plateau_out_of_range_is_refused(fields, message):
     with pytest.raises(InputError, match=message):
         OptimizerConfig(**fields)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *((OptimizerConfig, name) for name in ("learning_rate", "clip_norm")),
+        *((OptimizerConfig, name) for name in ("epsilon", "weight_decay")),
+        *((OptimizerConfig, name) for name in ("beta1", "plateau_factor")),
+        *((TrainingConfig, name) for name in ("max_minutes", "ema_decay")),
+    ],
+)
+def test_what_is_no_ordinary_number_is_refused(kind, name, value):
+    with pytest.raises(InputError, match=f"{name} is {value}"):
+        kind(**{name: value})
 
 
 PARTS = {

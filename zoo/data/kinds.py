@@ -4,7 +4,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from zoo.errors import unknown
+from zoo.errors import InputError, unknown
 
 
 def kind_to_json(data: Any) -> dict[str, Any]:
@@ -31,7 +31,10 @@ def kind_from_json(values: dict[str, Any], union: Any) -> Any:
         if key not in types:
             raise unknown(f"field of {name}", key, types)
         values[key] = _from_json(value, types[key])
-    return kinds[name](**values)
+    try:
+        return kinds[name](**values)
+    except TypeError as error:  # a comparison of what cannot be compared
+        raise InputError(f"{name} with a field of a wrong type: {error}") from None
 
 
 def _from_json(value: Any, kind: Any) -> Any:

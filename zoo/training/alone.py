@@ -24,18 +24,24 @@ _TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
 
 @contextmanager
 def alone(workdir: Path) -> Iterator[None]:
-    """Holds the folder of a run; no other process can while this one does.
+    """Holds the folder of a run, and makes it first; no other process can meanwhile.
 
     Of the hosts of one run the first one holds it for all.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds it, or there can be no such folder.
     """
     if jax.process_index() > 0:
         yield
         return
-    # The folder itself is locked, so that no file has to be there first.
-    folder = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        # The folder itself is locked, so that no file has to be there first.
+        folder = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise InputError(
+            f"{workdir} cannot hold a run: {error.strerror}; choose another --workdir"
+        ) from None
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from zoo.errors import InputError, require_positive, require_rate
+from zoo.errors import InputError, require_finite, require_positive, require_rate
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class OptimizerConfig:
     def __post_init__(self):
         require_rate(self, "beta1", "beta2", "plateau_factor")
         require_positive(self, "plateau_patience")
+        require_finite(self, "learning_rate", "epsilon", "weight_decay", "clip_norm")
         for name in ("learning_rate", "epsilon", "clip_norm", "plateau_factor"):
             if getattr(self, name) <= 0:
                 raise InputError(
@@ -95,6 +96,7 @@ class TrainingConfig:
                 f"jit can do, not {self.driver}"
             )
         require_rate(self, "label_smoothing", "ema_decay")
+        require_finite(self, "max_minutes")
         for name in ("patience", "max_minutes"):
             if getattr(self, name) < 0:
                 raise InputError(

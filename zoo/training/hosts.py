@@ -16,7 +16,9 @@ LAUNCHERS = {
     "JAX_NUM_PROCESSES": "this environment",
     "SLURM_STEP_NUM_TASKS": "srun",
     "OMPI_COMM_WORLD_SIZE": "mpirun",
+    "PMI_SIZE": "mpiexec",
 }
+REMEDY = "but a run trains on one host; start one task, with all its devices"
 
 
 def require_one_task(environment: Mapping[str, str] | None = None) -> None:
@@ -30,9 +32,19 @@ def require_one_task(environment: Mapping[str, str] | None = None) -> None:
     """
     environment = os.environ if environment is None else environment
     for name, launcher in LAUNCHERS.items():
-        tasks = environment.get(name, "1")
+        tasks = environment.get(name) or "1"
         if tasks != "1":
             raise InputError(
-                f"{name} is {tasks}: {launcher} has started so many tasks, but a run "
-                "trains on one host; start one task, with all its devices"
+                f"{name} is {tasks}: {launcher} has started so many tasks, {REMEDY}"
             )
+    hosts = environment.get("TPU_WORKER_HOSTNAMES", "")
+    if "," in hosts:
+        raise InputError(
+            f"TPU_WORKER_HOSTNAMES is {hosts}: this slice has several hosts, {REMEDY}"
+        )
+    index = environment.get("JOB_COMPLETION_INDEX") or "0"
+    if index != "0":
+        raise InputError(
+            f"JOB_COMPLETION_INDEX is {index}: Kubernetes has started an indexed job "
+            f"of several pods, {REMEDY}"
+        )

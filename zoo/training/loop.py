@@ -7,10 +7,8 @@ ended is decided once, and saved with the state.
 """
 
 import math
-import signal
 import time
-from collections.abc import Callable, Collection, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,6 +18,7 @@ from zoo.training.devices import Driver
 from zoo.training.faults import MAX_ROW, TooManyFaults
 from zoo.training.plateau import Plateau, observe
 from zoo.training.step import TrainState
+from zoo.training.stopping import exit_if
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,8 @@ def fit(
     observe: Observe = observe,
     clock: Callable[[], float] = time.monotonic,
     left_out: Collection[int] = (),
+    received: Sequence[int] = (),
+    evaluated: bool = True,
 ) -> TrainState:
     """Trains from the step that the state is at to the last one.
 
@@ -77,10 +78,12 @@ def fit(
         batches: begins with the batch of the state's step.
         evaluate: returns at least "loss", in nats.
         save: is called with (step, state, validation loss, whether the run has ended);
-            the loss is infinite when the run is interrupted between evaluations.
+            the loss is infinite when the run is stopped before the step is evaluated.
         observe: what an evaluation changes, for example the learning rate.
         clock: the seconds that `schedule.max_seconds` speaks of.
         left_out: steps whose batches are not learned from.
+        received: signals to stop, as `stop_signals` collects them.
+        evaluated: whether an evaluation that was due at the state's step was made.
 
     Raises:
         TooManyFaults: so many updates were skipped in a row that an earlier state
@@ -90,35 +93,47 @@ def fit(
     step = int(state.step)
     state = driver.place(state)
     window = _Window()
-    with _stop_signals() as received:
-        for batch in batches:
-            if step in left_out:
-                state = state.replace(step=state.step + 1)
-            else:
-                state, measured = driver.step(state, driver.split(batch))
-                window.add(measured)
-            step += 1
-            ended = step == schedule.num_steps or clock() >= schedule.max_seconds
-            log = ended or step % schedule.log_interval == 0
-            due = ended or step % schedule.evaluation_interval == 0
-            if (log or due) and (faults := window.too_many_faults()):
-                raise faults
-            if log:
-                observer.train(step, window.close())
-            if due:
-                values = evaluate(driver.gather(state))
-                observer.validation(step, values)
-                state = state.replace(plateau=observe(state.plateau, values["loss"]))
-                copy = driver.gather(state)
-                ended |= 0 < schedule.patience <= int(copy.plateau.stale)
-                save(step, copy, values["loss"], ended)
-                window = _Window()
-            elif received and not window.too_many_faults():
-                save(step, driver.gather(state), math.inf, False)
-            if received:
-                raise SystemExit(128 + received[0])
-            if ended:
-                break
+
+    def is_over():
+        return step == schedule.num_steps or clock() >= schedule.max_seconds
+
+    def judge(ended):
+        values = evaluate(driver.gather(state))
+        observer.validation(step, values)
+        judged = state.replace(plateau=observe(state.plateau, values["loss"]))
+        copy = driver.gather(judged)
+        ended |= 0 < schedule.patience <= int(copy.plateau.stale)
+        save(step, copy, values["loss"], ended)
+        exit_if(received)
+        return judged, ended
+
+    ended = False
+    if not evaluated and (is_over() or step % schedule.evaluation_interval == 0):
+        state, ended = judge(is_over())
+    for batch in () if ended else batches:
+        if step in left_out:
+            state = state.replace(step=state.step + 1)
+        else:
+            state, measured = driver.step(state, driver.split(batch))
+            window.add(measured)
+        step += 1
+        ended = is_over()
+        log = ended or step % schedule.log_interval == 0
+        due = ended or step % schedule.evaluation_interval == 0
+        if (log or due or received) and (faults := window.too_many_faults()):
+            exit_if(received)  # the next start comes to the same faults
+            raise faults
+        if log:
+            observer.train(step, window.close())
+        if received:
+            # Whoever stops us may not wait for an evaluation; the next start makes it.
+            save(step, driver.gather(state), math.inf, False)
+            exit_if(received)
+        if due:
+            state, ended = judge(ended)
+            window = _Window()
+        if ended:
+            break
     return driver.gather(state)
 
 
@@ -155,26 +170,3 @@ class _Window:
             values["skipped"] = int(measured[-1]["skipped"])
         self.__init__()
         return values
-
-
-@contextmanager
-def _stop_signals():
-    """Collects SIGINT and SIGTERM; a second one acts as if nobody had listened."""
-    received: list[int] = []
-    handled = (signal.SIGINT, signal.SIGTERM)
-    previous = {number: signal.getsignal(number) for number in handled}
-
-    def restore():
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    def receive(number, frame):
-        received.append(number)
-        restore()
-
-    for number in handled:
-        signal.signal(number, receive)
-    try:
-        yield received
-    finally:
-        restore()

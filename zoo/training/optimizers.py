@@ -106,10 +106,20 @@ def make_optimizer(
     )
 
 
-def _adamw(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
-    def is_matrix(params):
-        return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+def decays(params: Any) -> Any:
+    """Returns for each parameter whether weight decay applies to it: matrices alone.
 
+    Biases of heads are [H, E] and no matrices, whatever their number of axes.
+    """
+
+    def decay(path, leaf):
+        is_bias = jax.tree_util.keystr(path[-1:], simple=True) == "bias"
+        return leaf.ndim > 1 and not is_bias
+
+    return jax.tree_util.tree_map_with_path(decay, params)
+
+
+def _adamw(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(
@@ -118,6 +128,6 @@ def _adamw(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformat
             b2=config.beta2,
             eps=config.epsilon,
             weight_decay=config.weight_decay,
-            mask=is_matrix,
+            mask=decays,
         ),
     )

@@ -27,6 +27,7 @@ from zoo.training.step import (
     init_state,
     make_train_step,
 )
+from zoo.training.stopping import stop_signals
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,12 @@ def train_to_end(
         _step(hold(task.loss, optimizer.frozen), training, transformation, dropout_key),
         model_devices=training.model_devices,
     )
-    with Checkpoints(workdir / "checkpoints", keep_last) as checkpoints:
+    with (
+        stop_signals() as received,
+        Checkpoints(workdir / "checkpoints", keep_last) as checkpoints,
+    ):
         note: dict[str, Any] = {"seconds": 0.0, "ended": False, "left_out": []}
+        note["evaluated"] = True
         first = 0, state, note
         step, state, note = checkpoints.restore_newest(state) or first
         if step:
@@ -137,9 +142,10 @@ def train_to_end(
 
         def save(step, state, loss, ended):
             now = {"seconds": clock(), "ended": ended, "left_out": left_out}
+            now["evaluated"] = not math.isinf(loss)
             checkpoints.save(step, state, loss=loss, note=now)
 
-        def train(step, state):
+        def train(step, state, evaluated):
             report = Report(
                 Metrics(workdir / "metrics.jsonl", step),
                 unit=task.unit,
@@ -160,16 +166,18 @@ def train_to_end(
                     observe=observer(optimizer),
                     clock=clock,
                     left_out={step for row in left_out for step in range(*row)},
+                    received=received,
+                    evaluated=evaluated,
                 )
 
-        ended = note["ended"]
+        ended, last = note["ended"], note
         while not ended:
             try:
-                state, ended = train(step, state), True
+                state, ended = train(step, state, last["evaluated"]), True
             except TooManyFaults as faults:
                 # A run that is killed before it saves again comes to this point again.
                 left_out = _left_out(left_out, faults.steps)
-                step, state, _ = checkpoints.restore_newest(first[1]) or first
+                step, state, last = checkpoints.restore_newest(first[1]) or first
                 console.print(f"{faults}; goes back to step {step} and leaves them out")
         if not note["ended"]:
             _tell_early_end(console, training, state)

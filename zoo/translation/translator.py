@@ -23,7 +23,7 @@ from zoo.models.contract import initialize
 from zoo.models.visual_configs import VISUAL_FAMILIES
 from zoo.pretrained.generation import search_defaults
 from zoo.pretrained.loading import family_of, find
-from zoo.runs import read_config, read_params
+from zoo.runs import read_params, read_section, read_size
 from zoo.translation.alignment import align_words
 from zoo.translation.attention_maps import AttentionMaps, look
 from zoo.translation.options import Constraints, Defaults, Sampling, check_range
@@ -105,17 +105,18 @@ class Translator:
         Raises:
             InputError: the folder holds no run, or too few checkpoints.
         """
-        config = read_config(workdir)
-        if config["model"]["family"] in VISUAL_FAMILIES:
+        model = read_section(workdir, "model")
+        if str(model.get("family")) in VISUAL_FAMILIES:
             raise InputError(
                 f"{workdir}: a run on questions about images, and no translator; ask "
                 "it with experiments.vqa.answer"
             )
+        model_config = config_from_json(model)
+        max_length = read_size(workdir, "data", "max_length")
         tokenizer = load_tokenizer(Path(workdir) / "tokenizer.model")
-        model_config = config_from_json(config["model"])
         model = build(replace(model_config, vocab_size=tokenizer.vocab_size))
         params = read_params(workdir, partial(initialize, model), average=average)
-        return cls(model, params, tokenizer, config["data"]["max_length"])
+        return cls(model, params, tokenizer, max_length)
 
     @classmethod
     def from_pretrained(

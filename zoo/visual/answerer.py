@@ -29,11 +29,12 @@ from zoo.errors import InputError
 from zoo.models.contract import Seq2Seq
 from zoo.models.visual_contract import initialize, looks, region_grid
 from zoo.pretrained.vilt import Processor
-from zoo.runs import read_config, read_params
+from zoo.runs import read_config, read_params, read_section, read_size
 from zoo.visual.images import OneShape, Resized, Sight
 
 Reader = QuestionWords | WordPieces
 BEAM_SIZE = 4  # answers that a model which writes them tells apart
+_LARGEST = 8_192  # side of an image in pixels, or features of a region
 _MOST = 10  # answers that are told, the likeliest first
 _IMAGES, _QUESTIONS = 64, 10  # of a batch, and of an image in it
 
@@ -88,18 +89,21 @@ class VisualAnswerer:
         Raises:
             InputError: the folder holds no run, or too few checkpoints.
         """
-        config = read_config(workdir)
+        config = config_from_json(read_section(workdir, "model"))
+        max_words = read_size(workdir, "data", "max_words")
+        loss = read_section(workdir, "training").get("loss")
+        shape = _image_shape(workdir)
         tokenizer = Tokenizer.load(Path(workdir) / "tokenizer.model")
         answers = AnswerTable.load(Path(workdir) / "answers.json")
-        model = build(sized(config_from_json(config["model"]), tokenizer, answers))
+        model = build(sized(config, tokenizer, answers))
         params = read_params(workdir, partial(initialize, model), average=average)
         return cls(
             model,
             params,
-            QuestionWords(tokenizer, config["data"]["max_words"]),
-            OneShape(tuple(config["image_shape"])),
+            QuestionWords(tokenizer, max_words),
+            OneShape(shape),
             answers,
-            independent=config["training"]["loss"] == "sigmoid",
+            independent=loss == "sigmoid",
         )
 
     @classmethod
@@ -241,6 +245,21 @@ class VisualAnswerer:
     def _read(self, question: str) -> Int[np.ndarray, "1 1 S"]:
         self.reader.check(question)
         return self.reader.encode([question])[None]
+
+
+def _image_shape(workdir: str | Path) -> tuple[int, ...]:
+    """Returns the shape of the images of a run, as its config says."""
+    shape = read_config(workdir).get("image_shape")
+    if (
+        not isinstance(shape, list)
+        or len(shape) not in (2, 3)
+        or not all(type(size) is int and 1 <= size <= _LARGEST for size in shape)
+    ):
+        raise InputError(
+            f"{Path(workdir) / 'config.json'}: image_shape is {repr(shape)[:100]}, but "
+            f"must be two or three whole numbers from 1 to {_LARGEST:,}"
+        )
+    return tuple(shape)
 
 
 def sized(config: Any, tokenizer: Tokenizer, answers: AnswerTable) -> Any:
