@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import zoo
 from experiments.translate import train
@@ -166,6 +167,33 @@ def test_hugging_face_writes_the_same_strings(reverser, theirs, held_out, beam_s
         )
     found = tokenizer.batch_decode(tokens, skip_special_tokens=True)
     expected = best(reverser, held_out, beam_size)
+    different = [pair for pair in zip(found, expected, strict=True) if len({*pair}) > 1]
+    assert len(different) <= 2, different
+
+
+def test_padding_takes_no_share_of_the_probability(
+    exported, theirs, held_out, tmp_path
+):
+    # As Hugging Face's conversion leaves it: nothing is added to the logit of padding,
+    # which is 0 and far above the others here; theirs renormalises without it.
+    torch, tokenizer = pytest.importorskip("torch"), theirs[1]
+    path = shutil.copytree(exported, tmp_path / "model")
+    tensors = load_file(path / "model.safetensors")
+    tensors["final_logits_bias"] -= 10
+    tensors["final_logits_bias"][0, -1] = 0
+    save_file(tensors, path / "model.safetensors", {"format": "pt"})
+    model = type(theirs[0]).from_pretrained(path).eval()
+    batch = tokenizer(held_out, return_tensors="pt", padding=True)
+    with torch.no_grad():
+        tokens = model.generate(
+            **batch,
+            num_beams=4,
+            length_penalty=0.6,
+            max_length=41,
+            renormalize_logits=True,
+        )
+    found = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    expected = best(zoo.load(path), held_out)
     different = [pair for pair in zip(found, expected, strict=True) if len({*pair}) > 1]
     assert len(different) <= 2, different
 
@@ -371,7 +399,6 @@ def test_settings_of_the_search_become_its_defaults(exported, tmp_path):
     ("name", "overrides", "reason"),
     [
         ("transformer-tiny", {}, "learned vector"),
-        ("transformer-tiny", {"positions": "rotary"}, "learned vector"),
         ("marian-tiny", {"zero_start": False}, "learned vector"),
         ("rnn-gru", {}, "no Transformer"),
     ],
