@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 import zoo
 from experiments.translate import train
+from experiments.translate.initial import read_initial
 from zoo.data.batching import Bucket, pad_batch
 from zoo.data.marian_tokens import MarianTokenizer
 from zoo.data.saved_tokens import load_tokenizer
@@ -23,6 +24,7 @@ from zoo.data.tokenizer import Tokenizer
 from zoo.losses import tied_cross_entropy
 from zoo.models.contract import initialize
 from zoo.pretrained.export import save_pretrained
+from zoo.pretrained.generation import UNLIKELY
 from zoo.training.step import init_state, make_train_step
 from zoo.translation.options import Defaults
 from zoo.translation.translator import Translator
@@ -284,23 +286,32 @@ def test_fine_tuning_begins_with_the_model_and_its_tokens(
     options = "--training.num-steps=2 --training.tokens-per-batch=800 "
     options += "--training.num-buckets=1 --optimizer.learning-rate=1e-6 "
     options += "--optimizer.warmup-steps=1 --data.max-length=40"
-    train.main(
-        [
-            "files",
-            f"--init-from={exported}",
-            f"--data.folder={folder}",
-            f"--workdir={workdir}",
-            *options.split(),
-        ]
+    source = shutil.copytree(exported, tmp_path / "model")
+    (source / "generation_config.json").write_text(
+        '{"num_beams": 2, "length_penalty": 0.5, "bad_words_ids": [[359]]}'
     )
+    begun, learned = zoo.load(source), read_initial(str(source)).params
+    assert learned["embedding"]["bias"][359] == UNLIKELY  # smooth labels can bear it
+    arguments = [
+        "files",
+        f"--init-from={source}",
+        f"--data.folder={folder}",
+        f"--workdir={workdir}",
+        *options.split(),
+    ]
+    train.main(arguments)
     assert json.loads((workdir / "result.json").read_text())["metrics"]["bleu"] > 50
-    tuned, begun = zoo.load(workdir), zoo.load(exported)
+    tuned = zoo.load(workdir)
     assert tuned.tokenizer.files == begun.tokenizer.files
     assert tuned.model.pad_id == tuned.model.start_id == 359
+    assert tuned.defaults == begun.defaults == Defaults(2, 0.5, banned=(359,))
     for new, old in zip(
         *map(jax.tree.leaves, (tuned.params, begun.params)), strict=True
     ):
         np.testing.assert_allclose(new, old, atol=1e-5)
+    shutil.rmtree(source)  # what it began with is needed no more
+    train.main(arguments)
+    assert "is finished" in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -175,10 +175,12 @@ def _as_marian(model: Transformer, params: Any) -> Transformer:
     if type(attention) is not MultiHeadAttention or type(mlp) is not FeedForward:
         kinds = f"{type(attention).__name__} and {type(mlp).__name__}"
         raise _refusal(f"a block is made of {kinds}")
-    names = [name for name, act in ACTIVATIONS.items() if act is mlp.activation]
+    names: list[Any] = [
+        name for name, act in ACTIVATIONS.items() if act is mlp.activation
+    ]
     if not names:
         raise _refusal(f"the activation is none of {', '.join(ACTIVATIONS)}")
-    plain = build(
+    plain: Any = build(
         MarianConfig(
             vocab_size=model.vocab_size,
             num_layers=model.num_layers,
@@ -197,7 +199,7 @@ def _as_marian(model: Transformer, params: Any) -> Transformer:
 def _traits(model: Transformer, params: Any) -> dict[str, Any]:
     """Returns kinds and settings of the parts of a model, and shapes of parameters."""
     bound = model.bind({"params": params})
-    parts = {
+    parts: dict[str, Any] = {
         "source_positions": bound.source_positions,
         "target_positions": bound.target_positions,
         "embedding": bound.embedding,
@@ -208,7 +210,7 @@ def _traits(model: Transformer, params: Any) -> dict[str, Any]:
             parts[f"{side}_{number}"] = block
             for name in PARTS:
                 parts[f"{side}_{number}/{name}"] = getattr(block, name, None)
-    traits = {}
+    traits: dict[str, Any] = {}
     for path, part in parts.items():
         if isinstance(part, type) or not is_dataclass(part):
             traits[path] = part
@@ -219,7 +221,7 @@ def _traits(model: Transformer, params: Any) -> dict[str, Any]:
             for field in fields(part)
             if field.name not in FREE
         }
-    flat = flatten_dict(params, sep="/")
+    flat: dict[str, Any] = flatten_dict(params, sep="/")
     return traits | {f"the shape of {path}": flat[path].shape for path in flat}
 
 

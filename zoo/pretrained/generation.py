@@ -11,10 +11,12 @@ from zoo.pretrained.fields import integer
 from zoo.translation.options import Defaults
 
 HOPELESS = -1e9  # the bias of a token that is never written
+# The same for training, where smooth labels take the mean of all logits.
+UNLIKELY = -30.0
 
 
-def without_padding(model: Any, params: Any) -> Any:
-    """Returns parameters under which padding has no probability.
+def without_padding(params: Any, pad_id: int, bias: float = HOPELESS) -> Any:
+    """Returns parameters under which padding has next to no probability.
 
     The conversion of Marian's models gave padding a row of zeros and no bias, so that
     its logit, 0, would take its share of the softmax. Hugging Face renormalises the
@@ -23,8 +25,8 @@ def without_padding(model: Any, params: Any) -> Any:
     embedding = params["embedding"]
     if "bias" not in embedding:
         return params
-    bias = jnp.asarray(embedding["bias"]).at[model.pad_id].set(HOPELESS)
-    return {**params, "embedding": {**embedding, "bias": bias}}
+    changed = jnp.asarray(embedding["bias"]).at[pad_id].set(bias)
+    return {**params, "embedding": {**embedding, "bias": changed}}
 
 
 def search_defaults(directory: Directory) -> Defaults:

@@ -5,7 +5,7 @@ World". The weights of OPUS-MT are CC-BY 4.0.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from zoo.catalogue import build
 from zoo.data.marian_tokens import FILES, MarianTokenizer
@@ -58,7 +58,7 @@ def load_weights(directory: Directory) -> tuple[Transformer, Any]:
         InputError: the directory is damaged, or our Transformer cannot express it.
     """
     config = config_of(directory)
-    model = build(config)
+    model = cast("Transformer", build(config))
     params = convert(
         directory.weights(),
         rules(config.num_heads),

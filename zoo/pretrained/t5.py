@@ -64,7 +64,7 @@ def load_weights(directory: Directory) -> tuple[Transformer, Any]:
         InputError: the directory is damaged, or our Transformer cannot express it.
     """
     config, weights = config_of(directory), directory.weights()
-    model = build(config)
+    model = cast("Transformer", build(config))
     if not config.tied and OUTPUT not in weights and TABLE in weights:
         output = {OUTPUT: weights[TABLE]}
         weights = ChainMap(output, cast("dict[str, np.ndarray]", weights))

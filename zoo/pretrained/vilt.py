@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from zoo.catalogue import build
 from zoo.data.vqa.answer_table import AnswerTable
@@ -67,7 +67,7 @@ def load(directory: Directory) -> tuple[Vilt, Any, Processor]:
         fitting(directory, config.image_size, config.patch_size),
         answers,
     )
-    model = build(config)
+    model = cast("Vilt", build(config))
     weights = directory.weights()
     # All words of a question are of the first type, so that it moves their positions.
     places = required(weights, directory, WORD_POSITIONS)

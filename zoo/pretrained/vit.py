@@ -9,7 +9,7 @@ states would differ by orders of magnitude otherwise.
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -150,7 +150,7 @@ def config_of(directory: Directory) -> VisionTransformerConfig:
         **sizes(directory, values),
         image_size=whole(directory, values, "image_size", 224),
         patch_size=whole(directory, values, "patch_size", 32 if is_clip else 16),
-        activation=activation,
+        activation=cast("Any", activation),
         embedding_norm=is_clip,
         norm_epsilon=epsilon,
     )
