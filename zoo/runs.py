@@ -10,6 +10,8 @@ from zoo.checkpoints import Checkpoints, average_params
 from zoo.errors import InputError
 from zoo.training.records import read_json
 
+SEARCH = "search.json"
+
 
 def has_run(workdir: str | Path) -> bool:
     """Returns whether a folder holds a run."""
@@ -28,6 +30,12 @@ def read_config(workdir: str | Path) -> dict[str, Any]:
             "folder of one"
         )
     return read_json(Path(workdir) / "config.json")
+
+
+def read_search(workdir: str | Path) -> dict[str, Any] | None:
+    """Returns how a run that began with a model of others is searched, else None."""
+    path = Path(workdir) / SEARCH
+    return read_json(path) if path.exists() else None
 
 
 def read_params(
