@@ -165,7 +165,7 @@ def test_weights_of_others_have_no_checkpoints_to_average(folder, asked):
 
 def test_a_run_has_no_revisions(tmp_path):
     (tmp_path / "config.json").write_text('{"model": {"family": "rnn"}}')
-    with pytest.raises(zoo.InputError, match="revision"):
+    with pytest.raises(zoo.InputError, match="has no revision 'main'"):
         zoo.load(tmp_path, revision="main")
 
 
