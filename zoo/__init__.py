@@ -57,15 +57,26 @@ def load(
         revision: branch, tag or commit on the hub; None takes the main branch.
 
     Raises:
-        InputError: there is no finished checkpoint in a folder, there are too few, or
-            the members of an ensemble have different tokenizers or are no translators.
+        InputError: there is no finished checkpoint in a folder, there are too few, the
+            members of an ensemble have different tokenizers or are no translators, or
+            an option is given that belongs to the other kind of path.
     """
     single = isinstance(path, str) or not isinstance(path, Sequence)
     paths = [path] if single else list(path)
     if any(map(_is_pretrained, paths)):
         if len(paths) > 1:
             raise InputError(f"{paths[0]}, …: ensembles are of runs; load one model")
+        if average is not None:
+            raise InputError(
+                f"{paths[0]}: weights of others, with no checkpoints to average; leave "
+                "average out"
+            )
         return _from_pretrained(paths[0], revision)
+    if revision is not None:
+        raise InputError(
+            f"{paths[0]}: a run, and no id on the hub, so that it has no revision "
+            f"{revision!r}; leave revision out"
+        )
     answerers = [one for one in paths if _sees(one)]
     if not answerers:
         from zoo.translation.translator import Translator

@@ -10,6 +10,7 @@ from zoo.checkpoints import Checkpoints, average_params
 from zoo.errors import InputError
 from zoo.training.records import read_json
 
+SEARCH = "search.json"
 MAX_SIZE = 2**20  # of anything in a config, which somebody else may have written
 
 
@@ -75,6 +76,12 @@ def read_seed(workdir: str | Path) -> int:
             "a whole number from 0 and below 2^32"
         )
     return seed
+
+
+def read_search(workdir: str | Path) -> dict[str, Any] | None:
+    """Returns how a run that began with a model of others is searched, else None."""
+    path = Path(workdir) / SEARCH
+    return read_json(path) if path.exists() else None
 
 
 def read_params(

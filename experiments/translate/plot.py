@@ -40,8 +40,8 @@ def main(arguments: list[str]) -> None:
 
 def plot(arguments: Arguments) -> None:
     """Writes the picture and prints the translation and the picture's name."""
-    import zoo
     from experiments.translate.drawing import draw
+    from experiments.translate.loading import load_translator
     from experiments.translate.viewing import view
     from zoo.plots import check_suffix
 
@@ -50,7 +50,7 @@ def plot(arguments: Arguments) -> None:
         check_suffix(arguments.output)
     elif arguments.layer is not None:
         raise InputError("--layer is of pictures; a page shows every layer")
-    translator = zoo.load(arguments.model)
+    translator = load_translator(arguments.model)
     target = arguments.target
     if as_page:
         best = view(translator, arguments.source, target, arguments.output)

@@ -6,7 +6,7 @@ one.
 """
 
 import time
-from dataclasses import replace
+from dataclasses import asdict
 from typing import Any
 
 from experiments.command import choose, plain_console, run
@@ -22,6 +22,10 @@ def main(arguments: list[str]) -> None:
         prog="python -m experiments.translate.train",
         description=__doc__,
     )
+    if config.init_from is not None:
+        from experiments.translate.initial import refuse_sizes
+
+        refuse_sizes(arguments)
     train(config)
 
 
@@ -33,21 +37,19 @@ def train(config: Config) -> dict[str, Any]:
     """
 
     from experiments.translate.corpus import prepare
-    from experiments.translate.initial import read_initial
+    from experiments.translate.initial import with_initial
     from experiments.translate.result import conclude
     from experiments.translate.task import task
+    from zoo.runs import SEARCH
     from zoo.training.alone import alone
     from zoo.training.hosts import require_one_task
-    from zoo.training.records import environment, open_run
+    from zoo.training.records import environment, open_run, write_json
     from zoo.training.run import finished, train_to_end
 
     console = plain_console()
     started = time.monotonic()
     require_one_task()
-    initial = None
-    if config.init_from is not None:
-        initial = read_initial(config.init_from)
-        config = replace(config, model=initial.config)
+    config, initial = with_initial(config)
     if result := finished(config.workdir, config.to_json(), console):
         return result
     corpora = prepare(config, initial and initial.tokenizer)
@@ -62,6 +64,8 @@ def train(config: Config) -> dict[str, Any]:
             return result
         open_run(config.workdir, config.to_json())
         corpora.tokenizer.save(config.workdir / "tokenizer.model")
+        if initial and initial.defaults:
+            write_json(config.workdir / SEARCH, asdict(initial.defaults))
         made_by = environment()  # now: the code may change while the run goes on
         fitted = train_to_end(
             config.workdir,

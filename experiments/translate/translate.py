@@ -93,16 +93,10 @@ def translate(arguments: Arguments) -> None:
         arguments.min_length, arguments.no_repeat_ngram, arguments.ban
     )
 
-    import zoo
-    from zoo.translation.translator import Translator
+    from experiments.translate.loading import load_translator
 
     model = arguments.model or [DEFAULT_RUN]
-    translator = zoo.load(model, average=arguments.average)
-    if not isinstance(translator, Translator):
-        raise InputError(
-            f"{model[0]}: it answers questions about images, and is no "
-            "translator; ask it with experiments.vqa.answer"
-        )
+    translator = load_translator(model, average=arguments.average)
     sentences = list(_sentences(arguments))
     found = translator.translate(
         sentences,

@@ -151,16 +151,38 @@ def test_the_cache_of_the_hub_links_to_its_blobs(tmp_path, root):
     check_tensors(open_directory(snapshot).weights())
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", None])
-def test_pickled_weights_are_refused_with_the_command_that_converts_them(root, name):
+def pickled(root):
     (root / "model.safetensors").unlink()
     (root / "config.json").write_text('{"architectures": ["MarianMTModel"]}')
-    if name:
-        (root / name).write_bytes(b"\x80\x04.")
+    (root / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    return root
+
+
+def test_pickled_weights_are_refused_with_the_command_that_converts_them(root):
     with pytest.raises(InputError) as raised:
-        open_directory(root).weights()
-    assert "transformers.MarianMTModel.from_pretrained(" in str(raised.value)
+        open_directory(pickled(root)).weights()
+    command = f"transformers.MarianMTModel.from_pretrained('{root}').save_pretrained"
+    assert f"{command}('{root}')" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_pickled_weights_of_the_hub_are_converted_outside_its_cache(tmp_path, root):
+    snapshot = tmp_path / "models--owner--a-name" / "snapshots" / "c0ffee"
+    snapshot.parent.mkdir(parents=True)
+    pickled(root).rename(snapshot)
+    (snapshot / "pytorch_model.bin").unlink()  # which is never downloaded
+    with pytest.raises(InputError) as raised:
+        open_directory(snapshot).weights()
+    command = "from_pretrained('owner/a-name').save_pretrained('my-model')"
+    assert command in str(raised.value)
+    assert str(tmp_path) not in str(raised.value)
+
+
+def test_a_directory_without_any_weights_is_told_so(root):
+    (root / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="no weights") as raised:
+        open_directory(root).weights()
+    assert "pickled" not in str(raised.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"'])

@@ -80,6 +80,8 @@ def test_mean_and_deviation_move_into_the_first_map(tmp_path):
         ({"size_divisor": 48}, "whole patches of 32"),
         ({"do_resize": False}, "whole patches of 32"),
         ({"rescale_factor": 1.0}, "not divided by 255"),
+        ({"rescale_factor": None}, "not divided by 255"),
+        ({"rescale_factor": "x"}, "not divided by 255"),
         ({"image_mean": [0.5, 0.5]}, "image_mean"),
         ({"image_std": [0.5, 0.5, 0.0]}, "image_std"),
         ({"image_std": "high"}, "image_std"),
@@ -97,6 +99,24 @@ def test_what_we_cannot_do_is_refused(tmp_path, changed, message):
 
     with pytest.raises(InputError, match=message):
         prepare()
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (
+            {"p.weight": np.zeros((5, 3, 2, 2)), "p.bias": np.zeros(4)},
+            r"p.bias is \[4\]",
+        ),
+        ({"p.weight": np.zeros((5, 3, 2, 2)), "p.bias": np.zeros(5, int)}, "p.bias is"),
+        ({"p.weight": np.zeros((5, 3, 2, 2), np.int8)}, "p.weight is of int8"),
+        ({"p.weight": np.zeros((5, 12))}, r"p.weight is \[5, 12\]"),
+    ],
+)
+def test_patches_that_are_none_are_named(tmp_path, weights, message):
+    directory = saved(tmp_path, transformers.ViltImageProcessorPil())
+    with pytest.raises(InputError, match=message):
+        folded(weights, directory, "p")
 
 
 def test_a_crop_or_a_square_of_another_size_is_refused(tmp_path):

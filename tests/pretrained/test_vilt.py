@@ -6,6 +6,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import zoo
 from experiments.vqa import answer
@@ -18,6 +19,7 @@ from tests.pretrained.torch_models import (
 )
 from zoo.data.vqa.examples import VisualQuestions
 from zoo.data.vqa.resizing import together
+from zoo.pretrained import vilt
 from zoo.pretrained.loading import from_pretrained
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "?", "is", "the", "red", "cat"]
@@ -186,6 +188,8 @@ def copied(source, target):
         ({"id2label": {"0": "yes"}}, "2 wrong"),
         ({"hidden_size": "16"}, "no whole number"),
         ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
+        ({"layer_norm_eps": 1e-5}, "layer_norm_eps is 1e-05"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
         ({"num_hidden_layers": 3}, "16 missing"),
         ({"num_hidden_layers": 1}, "16 left over"),
         ({"patch_size": 6}, "whole patches"),
@@ -198,6 +202,16 @@ def test_a_config_that_does_not_fit_is_refused(theirs, tmp_path, changed, messag
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changed))
     with pytest.raises(zoo.InputError, match=message):
+        from_pretrained(folder)
+
+
+@pytest.mark.parametrize("shape", [(2, 8), (16,), ()])
+def test_types_of_words_that_fit_no_positions_are_refused(theirs, tmp_path, shape):
+    folder = copied(theirs[-1], tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    weights[vilt.WORD_TYPES] = np.ones(shape, np.float32)
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(zoo.InputError, match="no tables of one width"):
         from_pretrained(folder)
 
 

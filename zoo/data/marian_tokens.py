@@ -11,16 +11,18 @@ import os
 import pathlib
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from zoo.data.text_tokens import Ids
 from zoo.data.tokenizer import label
-from zoo.errors import InputError, unknown
+from zoo.errors import InputError, read_limited, unknown
 
 FILES = ("source.spm", "target.spm", "vocab.json")
 _SPECIAL = ("<pad>", "</s>", "<unk>")
+MAX_BYTES = 2**27  # of an archive, and of what it unpacks to
 _LANGUAGE = re.compile(r">>[^<>]*<<")
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -190,7 +192,7 @@ def write_archive(
 ) -> None:
     """Writes files and the size of a vocabulary, at once or not at all."""
     data = io.BytesIO()
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(data, "w") as archive:
         for name, content in {**files, "vocab_size": b"%d" % vocab_size}.items():
             # Without the time of day, so that equal tokenizers are equal files.
             archive.writestr(zipfile.ZipInfo(name), content)
@@ -209,10 +211,16 @@ def read_archive(
         InputError: the archive is damaged.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(read_limited(path, MAX_BYTES))) as archive:
+            sizes = [info.file_size for info in archive.infolist()]
+            if sum(sizes) > MAX_BYTES:
+                raise ValueError(f"unpacks to {sum(sizes):,} bytes")
             files = {name: archive.read(name) for name in names}
             return files, int(archive.read("vocab_size"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+    except (
+        *(OSError, EOFError, ValueError, KeyError, RuntimeError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
         raise InputError(
             f"{path}: damaged ({error}); restore the file or train again"
         ) from None

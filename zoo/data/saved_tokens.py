@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from zoo.data import t5_tokens
-from zoo.data.marian_tokens import MarianTokenizer
+from zoo.data.marian_tokens import MAX_BYTES, MarianTokenizer
 from zoo.data.t5_tokens import T5Tokenizer
 from zoo.data.text_tokens import TextTokens
 from zoo.data.tokenizer import Tokenizer
+from zoo.errors import read_limited
 
 ARCHIVE = b"PK"
 
@@ -19,7 +20,7 @@ def load_tokenizer(path: str | Path) -> TextTokens:
     """
     path = Path(path)
     if path.is_file():
-        data = path.read_bytes()
+        data = read_limited(path, MAX_BYTES)
         if data.startswith(ARCHIVE):
             kind = T5Tokenizer if t5_tokens.FILE.encode() in data else MarianTokenizer
             return kind.load(path)

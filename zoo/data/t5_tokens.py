@@ -10,6 +10,7 @@ import numpy as np
 from zoo.data.marian_tokens import read_archive, read_subwords, unicode, write_archive
 from zoo.data.text_tokens import Ids
 from zoo.data.tokenizer import label
+from zoo.errors import InputError
 
 FILE = "spiece.model"
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -26,7 +27,7 @@ class T5Tokenizer:
         where: what an error calls the model.
 
     Raises:
-        InputError: the model is damaged.
+        InputError: the model is damaged, or has no end of sentence.
     """
 
     def __init__(self, model: bytes, vocab_size: int, where: str = FILE):
@@ -37,6 +38,10 @@ class T5Tokenizer:
             self._processor.eos_id(),
             self._processor.unk_id(),
         )
+        if not 0 <= self.eos_id < self._size:
+            raise InputError(f"{where}: has no end of sentence; download it again")
+        pad_id = self._processor.pad_id()
+        self.pad_id = None if pad_id < 0 else pad_id
 
     @property
     def vocab_size(self) -> int:

@@ -122,8 +122,8 @@ def convert(
         where: what an error calls the weights.
 
     Raises:
-        InputError: tensors are left over, missing, unlike where they are tied, or of
-            the wrong shape; lists them all.
+        InputError: tensors are left over, missing, unlike where they are tied, of the
+            wrong shape or of whole numbers; lists them all.
     """
     flat: dict[str, Any] = flatten_dict(abstract_params, sep="/")
     expected = {path: tuple(leaf.shape) for path, leaf in flat.items()}
@@ -137,9 +137,12 @@ def convert(
             continue
         seen.add(path)
         array = weights[name]
+        if array.dtype.kind != "f":
+            wrong.append(f"{name} is of {array.dtype}, and not of floating point")
+            continue
         try:
             ours = rule.transform(array)
-        except ValueError:
+        except (ValueError, IndexError):
             ours = None
         if ours is None or ours.shape != expected[path]:
             wrong.append(

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from zoo.errors import InputError
+from zoo.errors import InputError, read_limited
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+MAX_BYTES = 2**27  # of a file that is not weights
 
 
 class Directory:
@@ -43,14 +44,29 @@ class Directory:
             InputError: there is none, or it lies elsewhere.
         """
         path = self.root / name
-        if not path.resolve().is_relative_to(self._inside):
+        try:
+            place, is_file = path.resolve(), path.is_file()
+        except (OSError, ValueError, RuntimeError) as error:  # a loop, a long name, NUL
+            raise InputError(
+                f"{self.root}: {name[:80]!r} is no file ({str(error)[:80]}); download "
+                "the directory again"
+            ) from None
+        if not place.is_relative_to(self._inside):
             raise InputError(
                 f"{self.root}: the file {name!r} lies outside of it; copy it into the "
                 "directory if you trust it"
             )
-        if not path.is_file():
+        if not is_file:
             raise InputError(f"{path}: no such file; download the directory again")
         return path
+
+    def read(self, name: str) -> bytes:
+        """Returns what a file holds that is not weights.
+
+        Raises:
+            InputError: there is no such file, or it is too large.
+        """
+        return read_limited(self.path(name), MAX_BYTES)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Returns the object that a file holds.
@@ -58,16 +74,16 @@ class Directory:
         Raises:
             InputError: there is no such file, or it is no JSON object.
         """
-        path = self.path(name)
+        path, data = self.root / name, self.read(name)
         try:
-            values = json.loads(path.read_bytes())
+            values = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: no JSON ({error}); download it again") from None
         if not isinstance(values, dict):
             raise InputError(f"{path}: no JSON object; download it again")
         return values
 
-    def weights(self) -> Mapping[str, np.ndarray]:
+    def weights(self) -> "Weights":
         """Returns the tensors by name, each read when it is asked for.
 
         Numbers of 16 or 64 bits come as float32.
@@ -98,15 +114,25 @@ class Directory:
         return weights
 
     def _no_weights(self) -> InputError:
-        pickled = next(filter(self.has, PICKLED), PICKLED[0])
+        pickled, source, target = next(filter(self.has, PICKLED), None), self.root, None
+        if self._inside != self.root.resolve():  # a snapshot in the cache of the hub
+            # Only what is not pickled was downloaded, and the cache is not ours.
+            pickled, target = PICKLED[0], "my-model"
+            source = self._inside.name.removeprefix("models--").replace("--", "/")
+        if pickled is None:
+            return InputError(
+                f"{self.root}: no weights, for there is no {WEIGHTS}; download the "
+                "directory again"
+            )
         names = self.config.get("architectures")
         name = names[0] if isinstance(names, list) and names else "AutoModel"
         kind = name if isinstance(name, str) and name.isidentifier() else "AutoModel"
         return InputError(
-            f"{self.root}: no {WEIGHTS}, and {pickled} is not read, because pickled "
+            f"{source}: no {WEIGHTS}, and {pickled} is not read, because pickled "
             "weights can run any program; if you trust it, convert it: python -c "
             f'"import transformers; transformers.{kind}.from_pretrained('
-            f"'{self.root}').save_pretrained('{self.root}')\""
+            f"'{source}').save_pretrained('{target or source}')\""
+            + (f", add its tokenizer and give {target}" if target else "")
         )
 
 
@@ -136,9 +162,16 @@ class Weights(Mapping[str, np.ndarray]):
                 f"{self._paths[name]}: {name} cannot be read ({error}); download it "
                 "again"
             ) from None
-        if np.issubdtype(tensor.dtype, np.integer) or tensor.dtype == bool:
+        if tensor.dtype.kind in "biuc":
             return tensor
         return tensor.astype(np.float32, copy=False)
+
+    def row(self, name: str, number: int) -> np.ndarray | None:
+        """Returns a row of a table without reading the others, None if it has none."""
+        table = self._files[name].get_slice(name) if name in self._files else None
+        if table is None or len(shape := table.get_shape()) != 2 or number >= shape[0]:
+            return None
+        return table[number].astype(np.float32)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)

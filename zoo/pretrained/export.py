@@ -8,30 +8,47 @@ the decoder and whose logit is hopeless. What it cannot is refused with the reas
 import json
 import os
 import re
-import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from zoo.catalogue import build
 from zoo.data.marian_tokens import FILES, MarianTokenizer
 from zoo.data.text_tokens import TextTokens
 from zoo.data.tokenizer import Tokenizer
 from zoo.errors import InputError
-from zoo.layers.attention import MultiHeadAttention, unrotated
-from zoo.layers.blocks import post_norm
+from zoo.layers.attention import MultiHeadAttention
+from zoo.layers.blocks import EncoderBlock
+from zoo.layers.embeddings import Embedding
 from zoo.layers.feedforward import FeedForward
-from zoo.layers.positions import SinusoidalPositions
+from zoo.models.configs import MarianConfig
+from zoo.models.contract import initialize
 from zoo.models.marian import ACTIVATIONS
 from zoo.models.transformer import Transformer
+from zoo.pretrained.conversion import abstract
 from zoo.pretrained.directory import WEIGHTS
+from zoo.pretrained.generation import HOPELESS
 from zoo.translation.options import Defaults
 
-HOPELESS = -1e9  # the bias of a token that is never written
+# The parts of a block, and which of its settings others need not know: what makes the
+# parts, the rates of dropout, and what the shapes of the parameters say.
+PARTS = (
+    *("self_attention", "self_attention_norm"),
+    *("cross_attention", "cross_attention_norm"),
+    *("mlp", "mlp_norm"),
+)
+FREE = {"attention", "feed_forward", "norm", "dropout_rate", "head_dim"} | {
+    *("name", "parent", "scale_init", "bias_init")
+}
 # Our paths to their names, one substitution after the other.
 NAMES = (
     (r"^(encoder|decoder)_(\d+)/", r"model.\1.layers.\2."),
@@ -81,20 +98,18 @@ def save_pretrained(
     path = Path(directory)
     if path.exists():
         raise InputError(f"{path} exists already; choose another directory")
-    partial_path = path.with_name(f"{path.name}.partial")
-    shutil.rmtree(partial_path, ignore_errors=True)
-    partial_path.mkdir(parents=True)
-    try:
-        for name, content in _files(tokenizer, model.pad_id).items():
+    files = _files(tokenizer, model.pad_id)
+    configs = _configs(model, params, max_length, defaults or Defaults())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(path) as partial_path:
+        partial_path.mkdir()
+        for name, content in files.items():
             (partial_path / name).write_bytes(content)
-        configs = _configs(model, params, max_length, defaults or Defaults())
         for name, values in configs.items():
             text = json.dumps(values, indent=2) + "\n"
             (partial_path / name).write_text(text, encoding="utf-8")
         _write(_tensors(model, params), partial_path / WEIGHTS, {"format": "pt"})
         partial_path.rename(path)
-    finally:
-        shutil.rmtree(partial_path, ignore_errors=True)
 
 
 def save_params(params: Any, path: str | Path) -> None:
@@ -106,9 +121,9 @@ def save_params(params: Any, path: str | Path) -> None:
     path = Path(path)
     if path.exists():
         raise InputError(f"{path} exists already; choose another file")
-    partial_path = path.with_name(f"{path.name}.partial")
-    _write(flatten_dict(jax.device_get(params), sep="/"), partial_path)
-    os.replace(partial_path, path)
+    with _beside(path) as partial_path:
+        _write(flatten_dict(jax.device_get(params), sep="/"), partial_path)
+        os.replace(partial_path, path)
 
 
 def load_params(path: str | Path) -> Any:
@@ -127,27 +142,91 @@ def load_params(path: str | Path) -> Any:
     return unflatten_dict(jax.tree.map(jnp.asarray, tensors), sep="/")
 
 
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Yields where to write what is to be renamed to a path; leaves nothing there."""
+    with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as folder:
+        yield Path(folder) / path.name
+
+
 def _check(model: Any, params: Any) -> None:
     """Raises InputError with the reason if Marian cannot express the model."""
     if type(model) is not Transformer:
         raise _refusal(f"a {type(model).__name__}, and no Transformer")
-    bound = model.bind({"params": params})
     if not model.zero_start and model.start_id != model.pad_id:
         raise _refusal("the decoder starts with a learned vector, and not with zeros")
-    if type(bound.source_positions) is not SinusoidalPositions:
-        raise _refusal(f"positions are {type(bound.source_positions).__name__}")
-    for block in (*bound.encoder, *bound.decoder):
-        attention, mlp, norm = block.self_attention, block.mlp, block.mlp_norm
-        if block.residual is not post_norm:
-            raise _refusal("norms stand before the residuals")
-        if type(attention) is not MultiHeadAttention or (
-            attention.rotate is not unrotated
-        ):
-            raise _refusal(f"attention is {type(attention).__name__}, or rotated")
-        if type(mlp) is not FeedForward or mlp.activation not in ACTIVATIONS.values():
-            raise _refusal(f"feed-forward is {type(mlp).__name__}, or its activation")
-        if type(norm) is not nn.LayerNorm or norm.epsilon != 1e-5:
-            raise _refusal(f"norms are {type(norm).__name__}, or their epsilon")
+    plain = _as_marian(model, params)
+    shapes = abstract(partial(initialize, plain))
+    found, expected = _traits(model, params), _traits(plain, shapes)
+    for name in {**found, **expected}:
+        if found.get(name) != expected.get(name):
+            raise _refusal(
+                f"{name} is {_told(found.get(name))}, and not "
+                f"{_told(expected.get(name))}"
+            )
+
+
+def _as_marian(model: Transformer, params: Any) -> Transformer:
+    """Returns the model of Marian's family that has the same sizes."""
+    block = model.bind({"params": params}).encoder[0]
+    if type(block) is not EncoderBlock:
+        raise _refusal(f"a block is {type(block).__name__}")
+    attention, mlp = block.self_attention, block.mlp
+    if type(attention) is not MultiHeadAttention or type(mlp) is not FeedForward:
+        kinds = f"{type(attention).__name__} and {type(mlp).__name__}"
+        raise _refusal(f"a block is made of {kinds}")
+    names: list[Any] = [
+        name for name, act in ACTIVATIONS.items() if act is mlp.activation
+    ]
+    if not names:
+        raise _refusal(f"the activation is none of {', '.join(ACTIVATIONS)}")
+    plain: Any = build(
+        MarianConfig(
+            vocab_size=model.vocab_size,
+            num_layers=model.num_layers,
+            num_decoder_layers=model.num_decoder_layers or model.num_layers,
+            model_dim=model.model_dim,
+            mlp_dim=mlp.mlp_dim,
+            num_heads=attention.num_heads,
+            activation=names[0],
+        )
+    )
+    # Without a bias of the logits is with one of zeros.
+    biased = model.make_embedding is not Embedding
+    return plain if biased else plain.clone(make_embedding=Embedding)
+
+
+def _traits(model: Transformer, params: Any) -> dict[str, Any]:
+    """Returns kinds and settings of the parts of a model, and shapes of parameters."""
+    bound = model.bind({"params": params})
+    parts: dict[str, Any] = {
+        "source_positions": bound.source_positions,
+        "target_positions": bound.target_positions,
+        "embedding": bound.embedding,
+        "final_norm": model.final_norm,
+    }
+    for side, blocks in (("encoder", bound.encoder), ("decoder", bound.decoder)):
+        for number, block in enumerate(blocks):
+            parts[f"{side}_{number}"] = block
+            for name in PARTS:
+                parts[f"{side}_{number}/{name}"] = getattr(block, name, None)
+    traits: dict[str, Any] = {}
+    for path, part in parts.items():
+        if isinstance(part, type) or not is_dataclass(part):
+            traits[path] = part
+            continue
+        traits[path] = type(part)
+        traits |= {
+            f"{path}.{field.name}": getattr(part, field.name)
+            for field in fields(part)
+            if field.name not in FREE
+        }
+    flat: dict[str, Any] = flatten_dict(params, sep="/")
+    return traits | {f"the shape of {path}": flat[path].shape for path in flat}
+
+
+def _told(trait: Any) -> str:
+    return getattr(trait, "__name__", None) or str(trait)
 
 
 def _refusal(reason: str) -> InputError:

@@ -6,17 +6,49 @@ from typing import Any
 from zoo.errors import InputError, unknown
 from zoo.pretrained.directory import Directory
 
+MOST_LAYERS = 1_000  # a model is built layer by layer, before its weights are counted
 
-def integer(directory: Directory, name: str) -> int:
+
+def integer(directory: Directory, name: str, default: int | None = None) -> int:
     """Returns a whole number that is not negative.
 
     Raises:
-        InputError: it is none, or missing.
+        InputError: it is none, or missing without a default.
     """
-    value = directory.config.get(name)
+    value = directory.config.get(name, default)
     if type(value) is not int or value < 0:
         raise _wrong(directory, name, "but must be a whole number")
     return value
+
+
+def layers(directory: Directory, name: str) -> int:
+    """Returns a number of layers.
+
+    Raises:
+        InputError: it is no whole number, or beyond what anybody has trained.
+    """
+    value = integer(directory, name)
+    if value > MOST_LAYERS:
+        raise _wrong(directory, name, f"but must be at most {MOST_LAYERS:,}")
+    return value
+
+
+def token(directory: Directory, name: str) -> int:
+    """Returns the id of a special token.
+
+    Raises:
+        InputError: it is none, or beyond the vocabulary.
+    """
+    value, vocab_size = integer(directory, name), integer(directory, "vocab_size")
+    if value >= vocab_size:
+        raise _wrong(directory, name, f"but the vocabulary has {vocab_size} tokens")
+    return value
+
+
+def agree(directory: Directory, name: str, known: int, file: str) -> None:
+    """Raises InputError unless a special token is the one that the tokenizer has."""
+    if integer(directory, name) != known:
+        raise _wrong(directory, name, f"but {file} has {known}; download both again")
 
 
 def rate(directory: Directory, name: str) -> float:

@@ -1,10 +1,32 @@
 """How others search: what generation_config.json, or an older config.json, says."""
 
+import math
 from typing import Any
+
+import jax.numpy as jnp
 
 from zoo.errors import InputError
 from zoo.pretrained.directory import Directory
+from zoo.pretrained.fields import integer
 from zoo.translation.options import Defaults
+
+HOPELESS = -1e9  # the bias of a token that is never written
+# The same for training, where smooth labels take the mean of all logits.
+UNLIKELY = -30.0
+
+
+def without_padding(params: Any, pad_id: int, bias: float = HOPELESS) -> Any:
+    """Returns parameters under which padding has next to no probability.
+
+    The conversion of Marian's models gave padding a row of zeros and no bias, so that
+    its logit, 0, would take its share of the softmax. Hugging Face renormalises the
+    probabilities without it, and CTranslate2 leaves the row out.
+    """
+    embedding = params["embedding"]
+    if "bias" not in embedding:
+        return params
+    changed = jnp.asarray(embedding["bias"]).at[pad_id].set(bias)
+    return {**params, "embedding": {**embedding, "bias": changed}}
 
 
 def search_defaults(directory: Directory) -> Defaults:
@@ -14,20 +36,26 @@ def search_defaults(directory: Directory) -> Defaults:
     ours (early stopping, sampling) is left out.
 
     Raises:
-        InputError: a value is not of its kind, or bans several tokens in a row.
+        InputError: a value is not of its kind, or bans several tokens in a row,
+            or one that is not there.
     """
-    values = dict(directory.config)
-    name = "config.json"
-    if directory.has("generation_config.json"):
-        name = "generation_config.json"
-        values |= directory.read_json(name)
+    newer = "generation_config.json"
+    name = newer if directory.has(newer) else "config.json"
+    values = directory.read_json(name)
 
-    def number(key: str, kind: type, default: Any) -> Any:
+    def number(key: str, kind: type, default: Any, least: float = -math.inf) -> Any:
         value = values.get(key)
         if value is None:
             return default
-        if not isinstance(value, (int, kind)) or isinstance(value, bool):
-            raise InputError(f"{directory.root / name}: {key} is {value!r}")
+        if (
+            not isinstance(value, (int, kind))
+            or isinstance(value, bool)
+            or not least <= value < 2**31
+        ):
+            raise InputError(
+                f"{directory.root / name}: {key} is {str(value)[:80]}, which is no "
+                "number that a search can take"
+            )
         return value
 
     banned = values.get("bad_words_ids") or []
@@ -39,9 +67,15 @@ def search_defaults(directory: Directory) -> Defaults:
             f"{directory.root / name}: bad_words_ids is {str(banned)[:80]}, but only "
             "single tokens can be banned"
         )
-    longest = number("max_length", int, None)
+    vocab_size = integer(directory, "vocab_size")
+    if not all(0 <= token < vocab_size for (token,) in banned):
+        raise InputError(
+            f"{directory.root / name}: bad_words_ids is {str(banned)[:80]}, but the "
+            f"vocabulary has {vocab_size} tokens"
+        )
+    longest = number("max_length", int, None, least=2)
     return Defaults(
-        beam_size=number("num_beams", int, 1),
+        beam_size=number("num_beams", int, 1, least=1),
         length_penalty=float(number("length_penalty", float, 1.0)),
         max_length=None if longest is None else longest - 1,
         banned=tuple(word[0] for word in banned),

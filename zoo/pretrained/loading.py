@@ -64,6 +64,6 @@ def family_of(directory: Directory) -> Any:
         InputError: the zoo has no such kind of model.
     """
     kind = directory.config.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise unknown(f"model_type in {directory.root}", str(kind), FAMILIES)
     return importlib.import_module(FAMILIES[kind])

@@ -5,12 +5,12 @@ World". The weights of OPUS-MT are CC-BY 4.0.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+from zoo.catalogue import build
 from zoo.data.marian_tokens import FILES, MarianTokenizer
 from zoo.models.configs import MarianConfig
 from zoo.models.contract import initialize
-from zoo.models.marian import build
 from zoo.models.transformer import Transformer
 from zoo.pretrained.conversion import (
     Rule,
@@ -21,7 +21,15 @@ from zoo.pretrained.conversion import (
     norm_rules,
 )
 from zoo.pretrained.directory import Directory
-from zoo.pretrained.fields import choose, integer, rate, require
+from zoo.pretrained.fields import (
+    agree,
+    choose,
+    integer,
+    layers,
+    rate,
+    require,
+    token,
+)
 
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "swish": "silu", "silu": "silu"}
 TABLE = "model.shared.weight"
@@ -35,9 +43,12 @@ def load(directory: Directory) -> tuple[Transformer, Any, MarianTokenizer]:
     Raises:
         InputError: the directory is damaged, or our Transformer cannot express it.
     """
-    files = {name: directory.path(name).read_bytes() for name in FILES}
+    files = {name: directory.read(name) for name in FILES}
     model, params = load_weights(directory)
-    return model, params, MarianTokenizer(files, model.vocab_size, str(directory.root))
+    tokenizer = MarianTokenizer(files, model.vocab_size, str(directory.root))
+    agree(directory, "pad_token_id", tokenizer.pad_id, FILES[2])
+    agree(directory, "eos_token_id", tokenizer.eos_id, FILES[2])
+    return model, params, tokenizer
 
 
 def load_weights(directory: Directory) -> tuple[Transformer, Any]:
@@ -47,7 +58,7 @@ def load_weights(directory: Directory) -> tuple[Transformer, Any]:
         InputError: the directory is damaged, or our Transformer cannot express it.
     """
     config = config_of(directory)
-    model = build(config)
+    model = cast("Transformer", build(config))
     params = convert(
         directory.weights(),
         rules(config.num_heads),
@@ -77,8 +88,8 @@ def config_of(directory: Directory) -> MarianConfig:
         require(directory, f"decoder_{name}", number(f"encoder_{name}"))
     return MarianConfig(
         vocab_size=number("vocab_size"),
-        num_layers=number("encoder_layers"),
-        num_decoder_layers=number("decoder_layers"),
+        num_layers=layers(directory, "encoder_layers"),
+        num_decoder_layers=layers(directory, "decoder_layers"),
         model_dim=number("d_model"),
         mlp_dim=number("encoder_ffn_dim"),
         num_heads=number("encoder_attention_heads"),
@@ -86,17 +97,17 @@ def config_of(directory: Directory) -> MarianConfig:
         dropout_rate=rate(directory, "dropout"),
         attention_dropout_rate=rate(directory, "attention_dropout"),
         zero_start=_starts_with_zeros(directory),
-        pad_id=number("pad_token_id"),
-        start_id=number("decoder_start_token_id"),
-        eos_id=number("eos_token_id"),
+        pad_id=token(directory, "pad_token_id"),
+        start_id=token(directory, "decoder_start_token_id"),
+        eos_id=token(directory, "eos_token_id"),
     )
 
 
 def _starts_with_zeros(directory: Directory) -> bool:
     """Returns whether the start token has a row of zeros, which is to stay so."""
-    table = directory.weights().get(TABLE)
     start = integer(directory, "decoder_start_token_id")
-    return table is not None and start < len(table) and not table[start].any()
+    row = directory.weights().row(TABLE, start)
+    return row is not None and not row.any()
 
 
 def rules(num_heads: int) -> list[Rule]:

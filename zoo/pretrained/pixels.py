@@ -37,8 +37,9 @@ def folded(
         patches: name of the convolution that cuts them, weight [D, C, P, P].
     """
     values = _values(directory)
-    if not values.get("do_rescale", True) or (
-        abs(values.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6
+    factor = values.get("rescale_factor", 1 / 255)
+    if not values.get("do_rescale", True) or not (
+        isinstance(factor, float | int) and abs(factor * 255 - 1) <= 1e-6
     ):
         raise _unlike(directory, "pixels are not divided by 255")
     mean, deviation = np.zeros(3), np.ones(3)
@@ -53,7 +54,13 @@ def folded(
         )
     bias = np.einsum("dcyx,c->d", kernel, (0.5 - mean) / deviation)
     if f"{patches}.bias" in weights:
-        bias = bias + weights[f"{patches}.bias"].reshape(bias.shape)
+        theirs = required(weights, directory, f"{patches}.bias")
+        if theirs.size != bias.size:
+            raise InputError(
+                f"{directory.root}: {patches}.bias is {list(theirs.shape)}, but should "
+                f"be {list(bias.shape)}; download it again"
+            )
+        bias = bias + theirs.reshape(bias.shape)
     kernel = kernel / (2 * deviation)[:, None, None]
     return {
         f"{patches}.weight": kernel.astype(np.float32),
@@ -67,7 +74,13 @@ def required(
     """Returns a tensor that is computed with; raises InputError if it is not there."""
     if name not in weights:
         raise InputError(f"{directory.root}: 1 missing: {name}; download it again")
-    return weights[name]
+    tensor = weights[name]
+    if tensor.dtype.kind != "f":
+        raise InputError(
+            f"{directory.root}: {name} is of {tensor.dtype}, and not of floating "
+            "point; download it again"
+        )
+    return tensor
 
 
 class Changed(Mapping[str, np.ndarray]):

@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from zoo.catalogue import build
 from zoo.data.t5_tokens import FILE, T5Tokenizer
 from zoo.models.configs import T5Config
 from zoo.models.contract import initialize
-from zoo.models.t5 import build
 from zoo.models.transformer import Transformer
 from zoo.pretrained.conversion import (
     Rule,
@@ -26,10 +26,18 @@ from zoo.pretrained.conversion import (
     transpose,
 )
 from zoo.pretrained.directory import Directory
-from zoo.pretrained.fields import choose, integer, rate, require
+from zoo.pretrained.fields import (
+    agree,
+    choose,
+    integer,
+    layers,
+    rate,
+    require,
+    token,
+)
 
 FEED_FORWARD = {"relu": "relu", "gated-gelu": "gated-gelu", "gated-silu": "gated-silu"}
-OUTPUT = "lm_head.weight"
+TABLE, OUTPUT = "shared.weight", "lm_head.weight"
 # Stored by an old version of the authors' library, and used by none.
 IGNORED = [r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative.*"]
 
@@ -41,8 +49,12 @@ def load(directory: Directory) -> tuple[Transformer, Any, T5Tokenizer]:
         InputError: the directory is damaged, or our Transformer cannot express it.
     """
     model, params = load_weights(directory)
-    path = directory.path(FILE)
-    return model, params, T5Tokenizer(path.read_bytes(), model.vocab_size, str(path))
+    where = str(directory.root / FILE)
+    tokenizer = T5Tokenizer(directory.read(FILE), model.vocab_size, where)
+    agree(directory, "eos_token_id", tokenizer.eos_id, FILE)
+    if tokenizer.pad_id is not None:
+        agree(directory, "pad_token_id", tokenizer.pad_id, FILE)
+    return model, params, tokenizer
 
 
 def load_weights(directory: Directory) -> tuple[Transformer, Any]:
@@ -52,9 +64,9 @@ def load_weights(directory: Directory) -> tuple[Transformer, Any]:
         InputError: the directory is damaged, or our Transformer cannot express it.
     """
     config, weights = config_of(directory), directory.weights()
-    model = build(config)
-    if not config.tied and OUTPUT not in weights:
-        output = {OUTPUT: weights["shared.weight"]}
+    model = cast("Transformer", build(config))
+    if not config.tied and OUTPUT not in weights and TABLE in weights:
+        output = {OUTPUT: weights[TABLE]}
         weights = ChainMap(output, cast("dict[str, np.ndarray]", weights))
     params = convert(
         weights,
@@ -84,9 +96,9 @@ def config_of(directory: Directory) -> T5Config:
     has_decoder = directory.config.get("num_decoder_layers") is not None
     return T5Config(
         vocab_size=number("vocab_size"),
-        num_layers=number("num_layers"),
-        num_decoder_layers=number(
-            "num_decoder_layers" if has_decoder else "num_layers"
+        num_layers=layers(directory, "num_layers"),
+        num_decoder_layers=layers(
+            directory, "num_decoder_layers" if has_decoder else "num_layers"
         ),
         model_dim=number("d_model"),
         mlp_dim=number("d_ff"),
@@ -95,11 +107,11 @@ def config_of(directory: Directory) -> T5Config:
         feed_forward=choose(directory, "feed_forward_proj", FEED_FORWARD),
         tied=_is_scaled(directory) and OUTPUT not in directory.weights(),
         num_buckets=number("relative_attention_num_buckets"),
-        max_distance=directory.config.get("relative_attention_max_distance", 128),
+        max_distance=number("relative_attention_max_distance", 128),
         dropout_rate=rate(directory, "dropout_rate"),
-        pad_id=number("pad_token_id"),
-        start_id=number("decoder_start_token_id"),
-        eos_id=number("eos_token_id"),
+        pad_id=token(directory, "pad_token_id"),
+        start_id=token(directory, "decoder_start_token_id"),
+        eos_id=token(directory, "eos_token_id"),
     )
 
 

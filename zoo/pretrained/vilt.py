@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+from zoo.catalogue import build
 from zoo.data.vqa.answer_table import AnswerTable
 from zoo.data.vqa.resizing import Rule as Resizing
 from zoo.data.vqa.wordpieces import WordPieces
 from zoo.errors import InputError
-from zoo.models.vilt import Vilt, build
+from zoo.models.vilt import Vilt
 from zoo.models.visual_configs import ViltConfig
 from zoo.models.visual_contract import initialize
 from zoo.pretrained.conversion import (
@@ -66,11 +67,16 @@ def load(directory: Directory) -> tuple[Vilt, Any, Processor]:
         fitting(directory, config.image_size, config.patch_size),
         answers,
     )
-    model = build(config)
+    model = cast("Vilt", build(config))
     weights = directory.weights()
     # All words of a question are of the first type, so that it moves their positions.
     places = required(weights, directory, WORD_POSITIONS)
     types = required(weights, directory, WORD_TYPES)
+    if not places.ndim == types.ndim == 2 or places.shape[1] != types.shape[1]:
+        raise InputError(
+            f"{directory.root}: {WORD_POSITIONS} {list(places.shape)} and {WORD_TYPES} "
+            f"{list(types.shape)} are no tables of one width; download them again"
+        )
     changed = first_map(weights, directory, *IMAGE_NAMES)
     params = convert(
         Changed(weights, changed | {WORD_POSITIONS: places + types[:1]}),
@@ -90,6 +96,7 @@ def config_of(directory: Directory, num_answers: int) -> ViltConfig:
     """
     values = directory.config
     require(directory, "hidden_act", "gelu", default="gelu")
+    require(directory, "layer_norm_eps", 1e-12, default=1e-12)
     return ViltConfig(
         **sizes(directory, values),
         vocab_size=whole(directory, values, "vocab_size", 30_522),

@@ -9,7 +9,7 @@ states would differ by orders of magnitude otherwise.
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ from zoo.pretrained.conversion import (
     split_outputs,
 )
 from zoo.pretrained.directory import Directory
+from zoo.pretrained.fields import MOST_LAYERS
 from zoo.pretrained.pixels import (
     Changed,
     cropping,
@@ -133,18 +134,25 @@ def config_of(directory: Directory) -> VisionTransformerConfig:
         values = values.get("vision_config")
         if not isinstance(values, dict):
             raise InputError(f"{directory.root}: config.json has no vision_config")
-    if values.get("hidden_act", "quick_gelu" if is_clip else "gelu") not in ACTIVATIONS:
+    activation = values.get("hidden_act", "quick_gelu" if is_clip else "gelu")
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise InputError(
-            f"{directory.root}: hidden_act {values['hidden_act']!r} is none of "
+            f"{directory.root}: hidden_act {activation!r} is none of "
             f"{', '.join(ACTIVATIONS)}"
+        )
+    epsilon = values.get("layer_norm_eps", 1e-5 if is_clip else 1e-12)
+    if not isinstance(epsilon, float) or not 0 < epsilon < 1:
+        raise InputError(
+            f"{directory.root}: layer_norm_eps in config.json is {epsilon!r}, and no "
+            "small number above 0"
         )
     return VisionTransformerConfig(
         **sizes(directory, values),
         image_size=whole(directory, values, "image_size", 224),
         patch_size=whole(directory, values, "patch_size", 32 if is_clip else 16),
-        activation=values.get("hidden_act", "quick_gelu" if is_clip else "gelu"),
+        activation=cast("Any", activation),
         embedding_norm=is_clip,
-        norm_epsilon=float(values.get("layer_norm_eps", 1e-5 if is_clip else 1e-12)),
+        norm_epsilon=epsilon,
     )
 
 
@@ -154,17 +162,26 @@ def sizes(directory: Directory, values: dict[str, Any]) -> dict[str, int]:
         "model_dim": whole(directory, values, "hidden_size", 768),
         "mlp_dim": whole(directory, values, "intermediate_size", 3_072),
         "num_heads": whole(directory, values, "num_attention_heads", 12),
-        "num_layers": whole(directory, values, "num_hidden_layers", 12),
+        "num_layers": whole(
+            directory, values, "num_hidden_layers", 12, most=MOST_LAYERS
+        ),
     }
 
 
-def whole(directory: Directory, values: dict[str, Any], name: str, default: int) -> int:
+def whole(
+    directory: Directory,
+    values: dict[str, Any],
+    name: str,
+    default: int,
+    *,
+    most: int = 2**31,
+) -> int:
     """Returns a whole number of a config; raises InputError if it is none."""
     number = values.get(name, default)
-    if not isinstance(number, int):
+    if type(number) is not int or number > most:
         raise InputError(
             f"{directory.root}: {name} in config.json is {number!r}, and no whole "
-            "number"
+            f"number up to {most:,}"
         )
     return number
 

@@ -5,6 +5,7 @@ Free of jax, so that a command can check its options before it loads anything.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from zoo.errors import InputError
 
@@ -28,6 +29,32 @@ class Defaults:
     max_length: int | None = None
     banned: tuple[int, ...] = ()
     forced_end: bool = False
+
+
+def defaults_from_json(values: dict[str, Any], where: str) -> Defaults:
+    """Returns the settings that were written as a dict.
+
+    Raises:
+        InputError: they are none.
+    """
+    kinds: dict[str, Any] = {
+        "beam_size": int,
+        "length_penalty": float,
+        "max_length": int | None,
+        "banned": list,
+        "forced_end": bool,
+    }
+    if (
+        {*values} != {*kinds}
+        or not all(isinstance(values[name], kind) for name, kind in kinds.items())
+        or not all(type(token) is int for token in values["banned"])
+    ):
+        raise InputError(
+            f"{where}: search.json holds no settings of a search; restore the file, "
+            "or delete it to search as ours are"
+        )
+    fields: dict[str, Any] = {**values, "banned": tuple(values["banned"])}
+    return Defaults(**fields)
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,18 @@ from zoo.decoding import IMPOSSIBLE, Decodable, Ensemble, score_pairs
 from zoo.errors import InputError
 from zoo.models.contract import initialize
 from zoo.models.visual_configs import VISUAL_FAMILIES
-from zoo.pretrained.generation import search_defaults
+from zoo.pretrained.generation import search_defaults, without_padding
 from zoo.pretrained.loading import family_of, find
-from zoo.runs import read_params, read_section, read_size
+from zoo.runs import read_params, read_search, read_section, read_size
 from zoo.translation.alignment import align_words
 from zoo.translation.attention_maps import AttentionMaps, look
-from zoo.translation.options import Constraints, Defaults, Sampling, check_range
+from zoo.translation.options import (
+    Constraints,
+    Defaults,
+    Sampling,
+    check_range,
+    defaults_from_json,
+)
 from zoo.translation.requests import (
     encode,
     encode_targets,
@@ -116,7 +122,11 @@ class Translator:
         tokenizer = load_tokenizer(Path(workdir) / "tokenizer.model")
         model = build(replace(model_config, vocab_size=tokenizer.vocab_size))
         params = read_params(workdir, partial(initialize, model), average=average)
-        return cls(model, params, tokenizer, max_length)
+        defaults = OURS
+        if (values := read_search(workdir)) is not None:
+            defaults = defaults_from_json(values, str(workdir))
+            params = without_padding(params, model.pad_id)
+        return cls(model, params, tokenizer, max_length, defaults)
 
     @classmethod
     def from_pretrained(
@@ -137,6 +147,7 @@ class Translator:
                 f"{path}: a {directory.config['model_type']}, which does not translate"
             )
         model, params, tokenizer = family.load(directory)
+        params = without_padding(params, model.pad_id)
         defaults = search_defaults(directory)
         return cls(model, params, tokenizer, family.longest(directory), defaults)
 

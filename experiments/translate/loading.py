@@ -1,0 +1,25 @@
+"""The translator that a command is told to use."""
+
+from pathlib import Path
+
+import zoo
+from zoo.errors import InputError
+from zoo.translation.translator import Translator
+
+
+def load_translator(
+    model: Path | str | list[str] | list[Path], *, average: int | None = None
+) -> Translator:
+    """Returns what `zoo.load` does, if it translates.
+
+    Raises:
+        InputError: as `zoo.load`, or it answers questions about images.
+    """
+    loaded = zoo.load(model, average=average)
+    if not isinstance(loaded, Translator):
+        first = model[0] if isinstance(model, list) else model
+        raise InputError(
+            f"{first}: it answers questions about images, and is no translator; ask "
+            "it with experiments.vqa.answer"
+        )
+    return loaded
