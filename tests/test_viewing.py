@@ -119,7 +119,7 @@ def test_where_nothing_is_written_nothing_is_drawn(
 ):
     found = [[Hypothesis("", 0.0, (translator.tokenizer.eos_id,))]]
     monkeypatch.setattr(Translator, "translate", lambda *_, **__: found)
-    monkeypatch.setattr(zoo, "load", lambda _: translator)
+    monkeypatch.setattr(zoo, "load", lambda *_, **__: translator)
     with pytest.raises(InputError, match="nothing was written"):
         plot.main(["word1", *given, f"--output={tmp_path / name}"])
     assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """The translator that a command is told to use."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import zoo
@@ -8,7 +9,7 @@ from zoo.translation.translator import Translator
 
 
 def load_translator(
-    model: Path | str | list[str] | list[Path], *, average: int | None = None
+    model: Path | str | Sequence[Path | str], *, average: int | None = None
 ) -> Translator:
     """Returns what `zoo.load` does, if it translates.
 
@@ -17,7 +18,7 @@ def load_translator(
     """
     loaded = zoo.load(model, average=average)
     if not isinstance(loaded, Translator):
-        first = model[0] if isinstance(model, list) else model
+        first = model if isinstance(model, Path | str) else model[0]
         raise InputError(
             f"{first}: it answers questions about images, and is no translator; ask "
             "it with experiments.vqa.answer"
