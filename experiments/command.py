@@ -27,10 +27,15 @@ STORAGE = (
 
 
 def plain_console(*, stderr: bool = False) -> "Console":
-    """Returns a terminal on which brackets and colons are what they are."""
+    """Returns a terminal on which brackets and colons are what they are.
+
+    Lines are not broken, so that a path in them can be copied and searched for.
+    """
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    return Console(
+        stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True
+    )
 
 
 def printable(text: str) -> str:
