@@ -122,7 +122,13 @@ def train_to_end(
     )
     driver = make_driver(
         training.driver,
-        _step(hold(task.loss, optimizer.frozen), training, transformation, dropout_key),
+        _step(
+            hold(task.loss, optimizer.frozen),
+            training,
+            transformation,
+            dropout_key,
+            optimizer.clip_norm,
+        ),
         model_devices=training.model_devices,
     )
     with (
@@ -204,6 +210,7 @@ def _step(
     training: TrainingConfig,
     optimizer: GradientTransformation,
     key: jax.Array,
+    clip_norm: float,
 ) -> Step:
     return make_train_step(
         loss,
@@ -212,6 +219,7 @@ def _step(
         accumulation=training.accumulation,
         precision=training.precision,
         ema_decay=training.ema_decay,
+        clip_norm=clip_norm,
     )
 
 

@@ -74,6 +74,7 @@ def make_train_step(
     accumulation: int = 1,
     precision: Precision = "float32",
     ema_decay: float = 0.0,
+    clip_norm: float = 0.0,
 ) -> Step:
     """Returns step(state, batch, axis_name=None) -> (state, metrics).
 
@@ -89,6 +90,7 @@ def make_train_step(
         precision: in which the loss is computed, from a copy of the parameters;
             parameters, gradients and their sums are float32.
         ema_decay: of `state.ema`, which the state must have if this is not 0.
+        clip_norm: to which the optimizer clips; no gradient up to it is too large.
     """
 
     def objective(params, batch, key):
@@ -117,7 +119,7 @@ def make_train_step(
         gradient = jax.tree.map(lambda leaf: leaf / count, gradient)
         norm = optax.tree.norm(gradient)
         new = _updated(state, optimizer, gradient, ema_decay)
-        made = is_harmless(state.faults, loss.smoothed, norm)
+        made = is_harmless(state.faults, loss.smoothed, norm, clip_norm)
         made &= jnp.isfinite(optax.tree.norm(new.params))
         state = jax.tree.map(lambda old, new: jnp.where(made, new, old), state, new)
         faults = remember(state.faults, state.step, norm, made)
