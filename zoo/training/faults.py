@@ -58,16 +58,17 @@ def is_harmless(
     """Returns whether an update may be made.
 
     The loss must be finite, and the norm at most ten times the median of the last 32;
-    before there are as many, any will do whose square is finite, as Adam needs it. What
-    clipping leaves as it is does no harm: late in a run, where nearly everything is
-    learned, the few gradients that still teach are many times longer than the others.
+    before there are as many, any will do whose square is finite, as Adam needs it. A
+    median below what gradients are clipped to counts as that: late in a run, where nearly
+    everything is learned, the few gradients that still teach are many times longer than
+    the others, and clipping bounds what they do.
 
     Args:
         clip_norm: to which gradients are clipped.
     """
     median = jnp.median(faults.norms)
     known = (faults.made >= NUM_NORMS) & (median > 0)
-    usual = ~known | (norm <= jnp.maximum(MAX_RATIO * median, clip_norm))
+    usual = ~known | (norm <= MAX_RATIO * jnp.maximum(median, clip_norm))
     return jnp.isfinite(loss) & (norm < LARGEST_NORM) & usual  # NaN is not less
 
 

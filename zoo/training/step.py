@@ -90,7 +90,7 @@ def make_train_step(
         precision: in which the loss is computed, from a copy of the parameters;
             parameters, gradients and their sums are float32.
         ema_decay: of `state.ema`, which the state must have if this is not 0.
-        clip_norm: to which the optimizer clips; no gradient up to it is too large.
+        clip_norm: to which the optimizer clips; see `zoo.training.faults.is_harmless`.
     """
 
     def objective(params, batch, key):
