@@ -171,15 +171,9 @@ _WU2021 = Config(
 
 # Verses of at most 25 words to train on and of up to 50 to test on.
 _BIBLE = Config(
-    model=model_config(
-        "transformer-tiny",
-        vocab_size=6_000,
-        num_layers=3,
-        mlp_dim=512,
-        max_positions=192,
-    ),
+    model=model_config("transformer-small", vocab_size=6_000, max_positions=192),
     data=VersesData(max_length=192),
-    optimizer=OptimizerConfig(learning_rate=2e-3, schedule="cosine", warmup_steps=300),
+    optimizer=OptimizerConfig(learning_rate=1.5e-3, schedule="cosine", warmup_steps=300),
     training=TranslationTraining(
         num_steps=2_400,
         tokens_per_batch=2_048,
@@ -195,7 +189,8 @@ def _bible_rnn(name: str, **sizes: int) -> Config:
     model = model_config(
         name, vocab_size=6_000, model_dim=192, dropout_rate=0.3, **sizes
     )
-    return replace(_BIBLE, model=model)
+    optimizer = replace(_BIBLE.optimizer, learning_rate=2e-3)
+    return replace(_BIBLE, model=model, optimizer=optimizer)
 
 
 def _bible_positions(positions: str) -> Config:
