@@ -173,7 +173,9 @@ _WU2021 = Config(
 _BIBLE = Config(
     model=model_config("transformer-small", vocab_size=6_000, max_positions=192),
     data=VersesData(max_length=192),
-    optimizer=OptimizerConfig(learning_rate=1.5e-3, schedule="cosine", warmup_steps=300),
+    optimizer=OptimizerConfig(
+        learning_rate=1.5e-3, schedule="cosine", warmup_steps=300
+    ),
     training=TranslationTraining(
         num_steps=2_400,
         tokens_per_batch=2_048,
