@@ -5,7 +5,6 @@ works. First both compute the same thing from the same weights, and what they re
 compared; only then are they timed.
 """
 
-import json
 import multiprocessing
 import re
 import time
@@ -16,8 +15,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from scipy.stats import bootstrap
-
-from zoo.training.records import environment
 
 
 class Work(Protocol):
@@ -37,6 +34,7 @@ class Work(Protocol):
 
 
 Make = Callable[..., Work]
+Difference = Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray]], float]
 
 
 class Side:
@@ -139,7 +137,7 @@ class Paired:
         ours_bytes, peer_bytes: the most memory that each process held.
         cold_seconds, cached_seconds: to our first result, without and with what JAX
             has compiled before.
-        largest_difference: between what both compute, over the largest value.
+        difference: between what both compute.
     """
 
     ours: list[float]
@@ -149,7 +147,7 @@ class Paired:
     peer_bytes: int
     cold_seconds: float
     cached_seconds: float
-    largest_difference: float
+    difference: float
 
     @property
     def ratio(self) -> float:
@@ -191,6 +189,7 @@ def measure(
     peer: Make,
     *,
     num_pairs: int,
+    difference: Difference,
     tolerance: float,
     cache: Path,
     **arguments: Any,
@@ -199,7 +198,7 @@ def measure(
 
     Args:
         num_pairs: timed runs of each side, after two that warm up.
-        tolerance: of the difference of what both compute, over the largest value.
+        tolerance: of the difference of what both compute.
         cache: an empty folder, for what JAX compiles.
 
     Raises:
@@ -212,11 +211,11 @@ def measure(
         Side(ours, cache=cache, **arguments) as we,
         Side(peer, cache=cache, **arguments) as they,
     ):
-        difference = _largest_difference(we.check(), they.check())
-        if difference > tolerance:
+        apart = difference(we.check(), they.check())
+        if apart > tolerance:
             raise ValueError(
-                f"the sides differ by {difference:.1e} of the largest value, which is "
-                f"more than {tolerance:.0e}: they do not do the same work"
+                f"the sides differ by {apart:.1e}, which is more than "
+                f"{tolerance:.0e}: they do not do the same work"
             )
         for _ in range(2):
             we.seconds(), they.seconds()
@@ -229,13 +228,14 @@ def measure(
             peer_bytes=they.peak_bytes(),
             cold_seconds=cold,
             cached_seconds=we.first_seconds(),
-            largest_difference=difference,
+            difference=apart,
         )
 
 
-def _largest_difference(
+def largest_difference(
     ours: Mapping[str, np.ndarray], peer: Mapping[str, np.ndarray]
 ) -> float:
+    """Returns the largest difference of two numbers, over the largest of them all."""
     if ours.keys() != peer.keys():
         raise ValueError(f"the sides return {sorted(ours)} and {sorted(peer)}")
     return max(
@@ -244,8 +244,10 @@ def _largest_difference(
     )
 
 
-def write_report(path: Path, rows: Mapping[str, Any]) -> None:
-    """Writes rows, the machine and the versions to a JSON file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    report = {"environment": environment(), "rows": rows}
-    path.write_text(json.dumps(report, indent=1) + "\n")
+def keep_compiled(folder: Path) -> None:
+    """Lets JAX keep in a folder whatever it compiles."""
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(folder / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -5,16 +5,15 @@ sides get the same weights and the same full batch, without padding; that they c
 the same loss, logits and gradient is checked first, without dropout.
 """
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 
-from benchmarks.pairs import measure, write_report
-from experiments.command import plain_console, run
+from benchmarks.pairs import keep_compiled
+from benchmarks.tables import compare
+from experiments.command import run
 from zoo.catalogue import model_config
 
 SMOOTHING = 0.1
@@ -74,9 +73,7 @@ class Ours:
         from zoo.training.optimizers import make_optimizer
         from zoo.training.step import init_state, make_train_step
 
-        jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        keep_compiled(cache)
         self.model = create_model(row.model, **row.overrides)
         self.params = jax.jit(lambda key: initialize(self.model, key))(
             jax.random.key(0)
@@ -177,66 +174,9 @@ class Torch:
         return 3.0 * counter.get_total_flops()  # forward, twice as much backward
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Which rows, how often, and where to write."""
-
-    rows: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(ROWS)
-    """Names of rows; all by default."""
-    num_pairs: int = 15
-    """Timed updates of each side."""
-    output: Path = Path("runs/benchmarks/training.json")
-    """Where the numbers go."""
-
-
 def main(arguments: list[str]) -> None:
     """Times as the command line says."""
-    from rich.table import Table
-
-    from zoo.errors import unknown
-
-    asked = tyro.cli(
-        Arguments,
-        prog="python -m benchmarks.training",
-        description=__doc__,
-        args=arguments,
-    )
-    for name in asked.rows:
-        if name not in ROWS:
-            raise unknown("row", name, ROWS)
-    results, console = {}, plain_console()
-    for name in asked.rows:
-        row = ROWS[name]
-        with tempfile.TemporaryDirectory() as cache:
-            paired = measure(
-                Ours,
-                Torch,
-                num_pairs=asked.num_pairs,
-                tolerance=1e-4,
-                cache=Path(cache),
-                row=row,
-            )
-        results[name] = {"bar": row.bar, **paired.to_json()}
-        write_report(asked.output, results)
-        low, high = paired.interval
-        console.print(f"{name}: {paired.ratio:.2f} ({low:.2f} – {high:.2f})")
-    heads = ("row", "ms", "PyTorch ms", "ratio (95 %)", "bar", "GFLOP/s", "MB")
-    table = Table(*heads, "PyTorch MB", "first s", "cached s")
-    for name, result in results.items():
-        low, high = result["interval"]
-        table.add_row(
-            name,
-            f"{1e3 * result['median_seconds']:.0f}",
-            f"{1e3 * result['peer_median_seconds']:.0f}",
-            f"{result['ratio']:.2f} ({low:.2f} – {high:.2f})",
-            f"{result['bar']}",
-            f"{result['gflops_per_second']:.0f}",
-            f"{result['ours_bytes'] / 1e6:.0f}",
-            f"{result['peer_bytes'] / 1e6:.0f}",
-            f"{result['cold_seconds']:.1f}",
-            f"{result['cached_seconds']:.1f}",
-        )
-    console.print(table)
+    compare("training", ROWS, Ours, Torch, arguments, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def save_pretrained(
     if path.exists():
         raise InputError(f"{path} exists already; choose another directory")
     files = _files(tokenizer, model.pad_id)
-    configs = _configs(model, params, max_length, defaults or Defaults())
+    configs = marian_configs(model, params, max_length, defaults or Defaults())
     path.parent.mkdir(parents=True, exist_ok=True)
     with _beside(path) as partial_path:
         partial_path.mkdir()
@@ -108,7 +108,7 @@ def save_pretrained(
         for name, values in configs.items():
             text = json.dumps(values, indent=2) + "\n"
             (partial_path / name).write_text(text, encoding="utf-8")
-        _write(_tensors(model, params), partial_path / WEIGHTS, {"format": "pt"})
+        _write(marian_tensors(model, params), partial_path / WEIGHTS, {"format": "pt"})
         partial_path.rename(path)
 
 
@@ -257,8 +257,8 @@ def _pad_last(rows: Any, pad_id: int) -> Any:
     return rows[order] if isinstance(rows, np.ndarray) else [rows[n] for n in order]
 
 
-def _tensors(model: Transformer, params: Any) -> dict[str, np.ndarray]:
-    """Returns their arrays under their names."""
+def marian_tensors(model: Transformer, params: Any) -> dict[str, np.ndarray]:
+    """Returns the arrays of Hugging Face's MarianMTModel under its names."""
     flat = flatten_dict(jax.device_get(params), sep="/")
     table = np.array(flat.pop("embedding/table"))
     bias = np.array(flat.pop("embedding/bias", np.zeros(len(table), np.float32)))
@@ -285,10 +285,10 @@ def _as_torch(path: str, array: np.ndarray) -> np.ndarray:
     return array.reshape(num_inputs, -1).T
 
 
-def _configs(
+def marian_configs(
     model: Transformer, params: Any, max_length: int, defaults: Defaults
 ) -> dict[str, Any]:
-    """Returns what the JSON files hold."""
+    """Returns what the JSON files of a Marian directory hold, by name."""
     block = model.bind({"params": params}).encoder[0]
     activation = next(
         name

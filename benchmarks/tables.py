@@ -1,0 +1,100 @@
+"""The command of a benchmark: rows measured in turn, a table, a JSON file."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import tyro
+
+from benchmarks.pairs import Difference, Make, largest_difference, measure
+from experiments.command import plain_console
+from zoo.errors import unknown
+from zoo.training.records import environment, write_json
+
+
+class Row(Protocol):
+    """What is measured, and the ratio to reach, the peer's time over ours."""
+
+    @property
+    def bar(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which rows, how often, and where to write."""
+
+    rows: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Names of rows; all by default."""
+    num_pairs: int = 15
+    """Timed runs of each side."""
+    output: Path | None = None
+    """Where the numbers go; runs/benchmarks/NAME.json by default."""
+
+
+def compare(
+    name: str,
+    rows: Mapping[str, Row],
+    ours: Make,
+    peer: Make,
+    arguments: list[str],
+    *,
+    description: str,
+    difference: Difference = largest_difference,
+    tolerance: float = 1e-4,
+) -> None:
+    """Measures as the command line says; writes after each row, and a table at the end.
+
+    Args:
+        name: of the benchmark's module.
+        ours: makes a side from a row and a folder for what it keeps.
+        peer: makes the other one.
+        difference: of what both sides compute, which may reach `tolerance`.
+    """
+    program = f"python -m benchmarks.{name}"
+    asked = tyro.cli(Arguments, prog=program, description=description, args=arguments)
+    for row in asked.rows:
+        if row not in rows:
+            raise unknown("row", row, rows)
+    output = asked.output or Path(f"runs/benchmarks/{name}.json")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    results, console = {}, plain_console()
+    for row in asked.rows or rows:
+        with tempfile.TemporaryDirectory() as cache:
+            paired = measure(
+                ours,
+                peer,
+                num_pairs=asked.num_pairs,
+                difference=difference,
+                tolerance=tolerance,
+                cache=Path(cache),
+                row=rows[row],
+            )
+        results[row] = {"bar": rows[row].bar, **paired.to_json()}
+        write_json(output, {"environment": environment(), "rows": results})
+        low, high = paired.interval
+        console.print(f"{row}: {paired.ratio:.2f} ({low:.2f} – {high:.2f})")
+    console.print(_table(results))
+
+
+def _table(results: Mapping[str, Mapping[str, Any]]) -> Any:
+    from rich.table import Table
+
+    heads = ("row", "ms", "peer's ms", "ratio (95 %)", "bar", "GFLOP/s", "MB")
+    table = Table(*heads, "peer's MB", "first s", "cached s")
+    for name, result in results.items():
+        low, high = result["interval"]
+        table.add_row(
+            name,
+            f"{1e3 * result['median_seconds']:.0f}",
+            f"{1e3 * result['peer_median_seconds']:.0f}",
+            f"{result['ratio']:.2f} ({low:.2f} – {high:.2f})",
+            f"{result['bar']}",
+            f"{result['gflops_per_second']:.0f}",
+            f"{result['ours_bytes'] / 1e6:.0f}",
+            f"{result['peer_bytes'] / 1e6:.0f}",
+            f"{result['cold_seconds']:.1f}",
+            f"{result['cached_seconds']:.1f}",
+        )
+    return table
