@@ -168,16 +168,20 @@ def test_token_by_token_is_all_at_once_under_the_causal_mask(residual):
     variables = parameters(block, inputs[:, 0], encoded, *masks, method=decode)
     memory = jax.jit(partial(block.apply, method="memory"))(variables, encoded)
     # What stands in the cache where nothing was written yet must not matter.
-    shape = (2, num_hypotheses, length + spare, NUM_HEADS, MODEL_DIM // NUM_HEADS)
-    cache = (jnp.full(shape, 1e3), jnp.full(shape, -1e3))
+    shape = (2, NUM_HEADS, MODEL_DIM // NUM_HEADS, (length + spare) * num_hypotheses)
+    cache = (jnp.full(shape, 1e3), jnp.full(shape, -1e3).swapaxes(2, 3))
     step = jax.jit(partial(block.apply, method="step"))
     found = []
+    places, writers = jnp.divmod(jnp.arange(shape[-1]), num_hypotheses)
+    own = writers == jnp.arange(num_hypotheses)[:, None]
     for position in range(length):
+        visible = jnp.broadcast_to(own & (places <= position), (2, 1, *own.shape))
         states, cache = step(
             variables,
             inputs[:, :, position],
             cache,
             jnp.int32(position),
+            visible,
             memory,
             memory_mask,
         )
@@ -188,8 +192,9 @@ def test_token_by_token_is_all_at_once_under_the_causal_mask(residual):
     for hypothesis in range(num_hypotheses):
         expected = apply(variables, inputs[:, hypothesis], memory, *masks)
         np.testing.assert_allclose(found[:, hypothesis], expected, atol=1e-5)
-    for entry, unwritten in zip(cache, (1e3, -1e3), strict=True):
-        np.testing.assert_array_equal(entry[:, :, length:], unwritten)
+    key, value = cache
+    np.testing.assert_array_equal(key[..., length * num_hypotheses :], 1e3)
+    np.testing.assert_array_equal(value[:, :, length * num_hypotheses :], -1e3)
 
 
 @every_residual

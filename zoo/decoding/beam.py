@@ -20,6 +20,7 @@ from zoo.decoding.hypotheses import (
     hide_impossible,
     normalize,
     num_rows,
+    read,
     take,
 )
 from zoo.decoding.phrases import Phrases, Progress, shared_continuations
@@ -73,7 +74,7 @@ def beam_search(
             takes a share of the beam: let W exceed their number.
     """
     call = partial(model.apply, {"params": params})
-    memory = call(source, method="encode")
+    memory = read(call, source)
     batch, width = num_rows(memory), num_hypotheses
     prefix, prefix_length = pad_prefix(prefix, max_length, model.pad_id)
     phrases = None if required is None else Phrases.of(required, model.pad_id)

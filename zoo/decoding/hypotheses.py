@@ -1,5 +1,6 @@
 """What a search is given and what it returns: a model, and hypotheses with scores."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -37,6 +38,15 @@ class Hypotheses(NamedTuple):
 
     tokens: Int[Array, "B W T"]
     scores: Float[Array, "B W"]
+
+
+def read(call: Callable[..., PyTree], source: PyTree) -> PyTree:
+    """Returns the memory of a source, laid out once.
+
+    Without the barrier XLA moves what lays it out, transposes say, into the loop of a
+    search, and does it for each token.
+    """
+    return jax.lax.optimization_barrier(call(source, method="encode"))
 
 
 def num_rows(memory: PyTree) -> int:

@@ -19,6 +19,7 @@ from zoo.decoding.hypotheses import (
     hide_impossible,
     normalize,
     num_rows,
+    read,
 )
 from zoo.decoding.rules import Rule, pad_prefix, restrict
 
@@ -49,7 +50,7 @@ def greedy_search(
     """
 
     def likeliest(logits, position):
-        return jnp.argmax(logits, axis=-1)
+        return first_of_largest(logits)
 
     return _write(
         model,
@@ -120,6 +121,17 @@ def sample(
     )
 
 
+def first_of_largest(scores: Float[Array, "*axes V"]) -> Int[Array, "*axes"]:
+    """Returns what argmax does, by two reductions that a CPU can do on many at once.
+
+    >>> first_of_largest(jnp.array([[1.0, 3.0, 3.0], [2.0, -1.0, 0.0]])).tolist()
+    [1, 0]
+    """
+    last = scores.shape[-1] - 1
+    largest = scores == scores.max(axis=-1, keepdims=True)
+    return jnp.where(largest, jnp.arange(last + 1), last).min(axis=-1)
+
+
 def truncate(
     logits: Float[Array, "B W V"],
     top_k: int | None,
@@ -152,7 +164,7 @@ def _write(
 ) -> Hypotheses:
     """Returns hypotheses of which `choose` has chosen every token."""
     call = partial(model.apply, {"params": params})
-    memory = call(source, method="encode")
+    memory = read(call, source)
     shape = (num_rows(memory), num_hypotheses)
     prefix, prefix_length = pad_prefix(prefix, max_length, model.pad_id)
 

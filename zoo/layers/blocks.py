@@ -10,14 +10,13 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.layers.dropout import Dropout
 
 Sublayer = Callable[[Array], Array]
-KeysValues = tuple[Float[Array, "B K H E"], Float[Array, "B K H E"]]
-Cache = tuple[Float[Array, "B W T H E"], Float[Array, "B W T H E"]]
+# As products read them: keys are compared feature by feature, values mixed key by key.
+KeysValues = tuple[Float[Array, "B H E _"], Float[Array, "B H _ E"]]
 
 
 def post_norm(inputs: Array, sublayer: Sublayer, norm: Sublayer) -> Array:
@@ -113,7 +112,7 @@ class DecoderBlock(nn.Module):
 
     def memory(self, encoded: Float[Array, "B S D"]) -> KeysValues:
         """Projects the encoder's output to this block's keys and values, once."""
-        return self.cross_attention.keys_values(encoded)
+        return _stored(*self.cross_attention.keys_values(encoded))
 
     def __call__(
         self,
@@ -153,41 +152,37 @@ class DecoderBlock(nn.Module):
     def step(
         self,
         inputs: Float[Array, "B W D"],
-        cache: Cache,
+        cache: KeysValues,
         position: Int[Array, ""],
+        visible: Bool[Array, "B 1 W K"],
         memory: KeysValues,
         memory_mask: Bool[Array, "#B #H #W #S"] | None,
-        bias: Float[Array, "#B #H 1 T"] | None = None,
-    ) -> tuple[Float[Array, "B W D"], Cache]:
+        bias: Float[Array, "#B #H 1 K"] | None = None,
+    ) -> tuple[Float[Array, "B W D"], KeysValues]:
         """Returns the states of the tokens at `position`, and the cache with them in.
 
-        In self-attention a hypothesis is a sentence of its own; in cross-attention the
-        hypotheses of a sentence are queries over one memory, which is never tiled. Keys
-        are cached as they are compared: already rotated.
+        The hypotheses of a sentence are queries over one memory, and over one cache of
+        what they all have written: K = T·W keys, W for each position. Keys are cached
+        as they are compared: already rotated.
 
         Args:
+            visible: which of the cache each hypothesis has written itself.
             bias: of a query at `position` and the keys of the whole cache.
         """
-        *batch, max_length, num_heads, head_dim = cache[0].shape
-        seen = (jnp.arange(max_length) <= position)[None, None, None, :]
         here = position[None, None]
+        place = position * inputs.shape[1]
         written = cache
 
         def look_back(states):
             nonlocal written
-            news = self.self_attention.keys_values(states, positions=here)
+            news = _stored(*self.self_attention.keys_values(states, positions=here))
             written = tuple(
-                jax.lax.dynamic_update_slice_in_dim(old, new[:, :, None], position, 2)
-                for old, new in zip(cache, news, strict=True)
+                jax.lax.dynamic_update_slice_in_dim(old, new, place, axis)
+                for old, new, axis in zip(cache, news, (3, 2), strict=True)
             )
-            key, value = (
-                entry.reshape(-1, max_length, num_heads, head_dim) for entry in written
-            )  # [BW, T, H, E]
-            queries = states.reshape(-1, 1, states.shape[-1])  # [BW, 1, D]
-            context = self.self_attention.attend(
-                queries, key, value, seen, bias, positions=here
+            return self.self_attention.attend(
+                states, *_read(*written), visible, bias, positions=here
             )
-            return context.reshape(*batch, -1)  # [B, W, D]
 
         states = self._sublayers(
             inputs, look_back, memory, memory_mask, deterministic=True
@@ -200,7 +195,7 @@ class DecoderBlock(nn.Module):
 
         def read(states):
             context = self.cross_attention.attend(
-                states, *memory, memory_mask, deterministic=deterministic
+                states, *_read(*memory), memory_mask, deterministic=deterministic
             )
             return self.drop(context, deterministic=deterministic)
 
@@ -211,3 +206,13 @@ class DecoderBlock(nn.Module):
         states = self.residual(inputs, look, self.self_attention_norm)
         states = self.residual(states, read, self.cross_attention_norm)
         return self.residual(states, think, self.mlp_norm)
+
+
+def _stored(key: Array, value: Array) -> KeysValues:
+    """Returns keys and values, [B, K, H, E], as they are stored."""
+    return key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3)
+
+
+def _read(key: Array, value: Array) -> tuple[Array, Array]:
+    """Returns stored keys and values as an attention takes them, [B, K, H, E]."""
+    return key.transpose(0, 3, 1, 2), value.transpose(0, 2, 1, 3)

@@ -10,7 +10,7 @@ sentence; they share its memory, which is never tiled::
                  logits[:, t] score labels[:, t]
     output       () -> (table, bias), of logits = features · tableᵀ + bias; None is 0
     encode       (source [B, S]) -> memory, whose leaves lead with B
-    start        (memory, W, max_length) -> carry, whose leaves lead with [B, W]
+    start        (memory, W, max_length) -> carry, whose leaves lead with B
     step         (memory, carry, tokens [B, W], position) -> (carry, features [B, W, D])
     reorder      (carry, parents [B, W]) -> carry
 """

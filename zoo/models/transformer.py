@@ -13,12 +13,11 @@ from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.layers.attention import MultiHeadAttention, unrotated
-from zoo.layers.blocks import Cache, DecoderBlock, EncoderBlock, KeysValues
+from zoo.layers.blocks import DecoderBlock, EncoderBlock, KeysValues
 from zoo.layers.dropout import Dropout
 from zoo.layers.embeddings import Embedding, Output
 from zoo.layers.feedforward import FeedForward
@@ -39,6 +38,19 @@ class Memory(NamedTuple):
 
     layers: tuple[KeysValues, ...]
     valid: Bool[Array, "B S"]
+
+
+class Past(NamedTuple):
+    """What the hypotheses of a sentence have written.
+
+    Attributes:
+        ancestors: the number that each hypothesis had when it wrote each position.
+        caches: each layer's keys and values, [B, H, E, TW] and [B, H, TW, E], those of
+            all hypotheses at one position beside each other.
+    """
+
+    ancestors: Int[Array, "B W T"]
+    caches: tuple[KeysValues, ...]
 
 
 def no_norm() -> Callable[[Array], Array]:
@@ -156,48 +168,72 @@ class Transformer(nn.Module):
         states = self.encoder_norm(states)
         return Memory(tuple(block.memory(states) for block in self.decoder), valid)
 
-    def start(
-        self, memory: Memory, num_hypotheses: int, max_length: int
-    ) -> tuple[Cache, ...]:
-        """Returns empty caches, one for each decoder layer."""
+    def start(self, memory: Memory, num_hypotheses: int, max_length: int) -> Past:
+        """Returns empty caches."""
         self.target_positions.check(max_length)
-        batch, _, num_heads, head_dim = memory.layers[0][0].shape
-        shape = (batch, num_hypotheses, max_length, num_heads, head_dim)
-        empty = jnp.zeros(shape, memory.layers[0][0].dtype)
-        return tuple((empty, empty) for _ in memory.layers)
+        key, _ = memory.layers[0]
+        batch, num_heads, head_dim, _ = key.shape
+        num_keys = max_length * num_hypotheses
+        keys = jnp.zeros((batch, num_heads, head_dim, num_keys), key.dtype)
+        ancestors = jnp.zeros((batch, num_hypotheses, max_length), jnp.int32)
+        return Past(ancestors, ((keys, keys.swapaxes(2, 3)),) * len(memory.layers))
 
     def step(
         self,
         memory: Memory,
-        carry: tuple[Cache, ...],
+        carry: Past,
         tokens: Int[Array, "B W"],
         position: Int[Array, ""],
-    ) -> tuple[tuple[Cache, ...], Float[Array, "B W D"]]:
-        """Returns the caches and states after one more token of every hypothesis."""
+    ) -> tuple[Past, Float[Array, "B W D"]]:
+        """Returns the past and the states after one more token of every hypothesis."""
+        width, max_length = carry.ancestors.shape[1:]
         states = self._embed_target(tokens, position[None, None])
-        memory_mask = padding_mask(memory.valid)
-        keys = jnp.arange(carry[0][0].shape[2])
-        bias = self.target_positions.bias(position[None], keys)  # [1, H, 1, T]
+        ancestors = carry.ancestors.at[:, :, position].set(jnp.arange(width))
+        visible = _written_by(ancestors, position)
+        bias = self.target_positions.bias(position[None], jnp.arange(max_length))
+        if bias is not None:
+            bias = jnp.repeat(bias, width, axis=3)  # [1, H, 1, TW]
         caches = []
-        for block, layer, cache in zip(self.decoder, memory.layers, carry, strict=True):
+        for block, layer, cache in zip(
+            self.decoder, memory.layers, carry.caches, strict=True
+        ):
             states, cache = block.step(
-                states, cache, position, layer, memory_mask, bias
+                states,
+                cache,
+                position,
+                visible,
+                layer,
+                padding_mask(memory.valid),
+                bias,
             )
             caches.append(cache)
-        return tuple(caches), self.decoder_norm(states)
+        return Past(ancestors, tuple(caches)), self.decoder_norm(states)
 
-    def reorder(
-        self, carry: tuple[Cache, ...], parents: Int[Array, "B W"]
-    ) -> tuple[Cache, ...]:
-        """Returns the caches with hypothesis w continuing hypothesis parents[w]."""
-        index = parents[:, :, None, None, None]
-        return jax.tree.map(lambda leaf: jnp.take_along_axis(leaf, index, 1), carry)
+    def reorder(self, carry: Past, parents: Int[Array, "B W"]) -> Past:
+        """Returns the past with hypothesis w continuing hypothesis parents[w].
+
+        Caches stay where they are: only who wrote what is handed down.
+        """
+        index = parents[:, :, None]
+        return carry._replace(
+            ancestors=jnp.take_along_axis(carry.ancestors, index, axis=1)
+        )
 
     def _embed_target(self, tokens, positions):
         states = self.embedding(tokens)
         if self.zero_start:
             states = jnp.where((tokens == self.start_id)[..., None], 0, states)
         return self.target_positions.embed(states, positions)
+
+
+def _written_by(
+    ancestors: Int[Array, "B W T"], position: Int[Array, ""]
+) -> Bool[Array, "B 1 W K"]:
+    """Returns which of the keys at T positions, W at each, a hypothesis has written."""
+    batch, width, max_length = ancestors.shape
+    own = ancestors[:, :, :, None] == jnp.arange(width)
+    own &= (jnp.arange(max_length) <= position)[:, None]
+    return own.reshape(batch, 1, width, max_length * width)
 
 
 def build(config: TransformerConfig) -> Transformer:
