@@ -14,6 +14,7 @@ from zoo.catalogue import build
 from zoo.data.batching import BatchPlan, lengths_with_end, training_batches
 from zoo.losses import sequence_loss
 from zoo.models.contract import Seq2Seq, initialize
+from zoo.training.hosts import own_share
 from zoo.training.run import Task
 
 
@@ -42,7 +43,12 @@ def task(
         init=partial(initialize, model),
         loss=partial(sequence_loss, model, smoothing=config.training.label_smoothing),
         batches=lambda step: training_batches(
-            plan, *corpora.train_ids, first_step=step, special=special_ids(model)
+            plan,
+            *corpora.train_ids,
+            first_step=step,
+            special=special_ids(model),
+            share=own_share(),
+            workers=config.hosts.workers,
         ),
         batches_per_epoch=plan.batches_per_epoch,
         shapes=f"{shapes} tokens",
@@ -61,5 +67,5 @@ def batch_plan(config: Config, corpora: Corpora) -> BatchPlan:
         num_steps=training.num_steps,
         seed=config.seed,
         # Every device has as many rows of every portion.
-        rows_multiple=math.lcm(8, jax.local_device_count() * training.accumulation),
+        rows_multiple=math.lcm(8, jax.device_count() * training.accumulation),
     )

@@ -1,5 +1,7 @@
 """The drivers take the step that one device would take, on eight virtual devices."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import optax
@@ -19,8 +21,8 @@ ROWS, LENGTH, VOCAB = 16, 6, 23
 OPTIMIZER = optax.sgd(0.5)
 
 
-@pytest.fixture(scope="module")
-def parts():
+def loss_and_params():
+    """Returns the loss of the tiny preset and parameters of it."""
     model = zoo.create_model(
         "transformer-tiny",
         vocab_size=VOCAB,
@@ -39,7 +41,12 @@ def parts():
         labels = batch["labels"]
         return tied_cross_entropy(features, table, labels, labels != 0, 0.1, bias)
 
-    return loss, initialize(model, jax.random.key(1))
+    return loss, jax.jit(partial(initialize, model))(jax.random.key(1))
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return loss_and_params()
 
 
 def batches(count):
