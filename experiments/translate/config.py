@@ -102,6 +102,8 @@ class Config:
         del values["workdir"], values["hosts"]
         if self.init_from is None:
             del values["init_from"]
+        if not self.training.remat:
+            del values["training"]["remat"]
         return values
 
 

@@ -12,6 +12,7 @@ from experiments.translate.corpus import Corpora
 from experiments.translate.validation import Validation, special_ids
 from zoo.catalogue import build
 from zoo.data.batching import BatchPlan, lengths_with_end, training_batches
+from zoo.layers.blocks import rematerialized
 from zoo.losses import sequence_loss
 from zoo.models.contract import Seq2Seq, initialize
 from zoo.training.hosts import own_share
@@ -33,6 +34,8 @@ def task(
     """
     if model is None:
         model = build(replace(config.model, vocab_size=corpora.tokenizer.vocab_size))
+    if config.training.remat:
+        model = rematerialized(model)
     plan = batch_plan(config, corpora)
     shapes = ", ".join(
         f"{bucket.rows} x ({bucket.source_length} + {bucket.target_length})"

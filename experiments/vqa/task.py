@@ -15,6 +15,7 @@ from zoo.catalogue import build
 from zoo.data.vqa.batching import GroupPlan, evaluation_batches, training_batches
 from zoo.data.vqa.sources import VisualSource
 from zoo.data.vqa.words import QuestionWords
+from zoo.layers.blocks import rematerialized
 from zoo.losses import (
     TokenLoss,
     label_smoothed_cross_entropy,
@@ -35,6 +36,8 @@ def task(config: Config, dataset: Dataset) -> Task:
     """Returns what a config and its questions come to."""
     training = config.training
     model = build(sized(config.model, dataset.tokenizer, dataset.answers))
+    if training.remat:
+        model = rematerialized(model)
     questions = encode(config, dataset, dataset.train)
     plan = GroupPlan(
         questions.image_of,

@@ -95,6 +95,8 @@ class TrainingConfig:
         model_devices: under "jit", devices that share one copy of a Transformer, by
             heads and units of the feed-forward networks.
         accumulation: portions in which a batch is taken, one after the other.
+        remat: compute the blocks of a Transformer once more for the gradient, and keep
+            only what enters them; for batches that do not fit.
         precision: of the forward and the backward pass; parameters are float32.
         ema_decay: of a moving average of the parameters, which is then what is
             validated and tested; 0 keeps none.
@@ -110,6 +112,7 @@ class TrainingConfig:
     driver: Literal["jit", "pmap", "sharded"] = "jit"
     model_devices: int = 1
     accumulation: int = 1
+    remat: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     ema_decay: float = 0.0
     patience: int = 0
