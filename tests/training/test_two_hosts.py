@@ -33,7 +33,11 @@ def start_both(folder, *arguments):
         )
         for process in (0, 1)
     ]
-    outputs = [process.communicate(timeout=60)[0] for process in both]
+    try:
+        outputs = [process.communicate(timeout=100)[0] for process in both]
+    finally:
+        for process in both:
+            process.kill()
     return [process.returncode for process in both], outputs
 
 
