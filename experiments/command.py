@@ -6,7 +6,9 @@ Nothing here loads jax, so that `--help` answers at once.
 import errno
 import os
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import tyro
@@ -16,9 +18,12 @@ from zoo.errors import InputError, unknown
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from zoo.training.config import HostsConfig
+
 Config = TypeVar("Config")
 
 MAX_LINE = 1_000
+LOST = 134  # as JAX itself ends a process that hears no more of another one
 # A disk that is full, a quota that is used up, a folder that is read-only.
 STORAGE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -26,15 +31,23 @@ STORAGE = (
 )
 
 
-def plain_console(*, stderr: bool = False) -> "Console":
+def plain_console(*, stderr: bool = False, quiet: bool = False) -> "Console":
     """Returns a terminal on which brackets and colons are what they are.
 
     Lines are not broken, so that a path in them can be copied and searched for.
+
+    Args:
+        quiet: shows nothing.
     """
     from rich.console import Console
 
     return Console(
-        stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True
+        stderr=stderr,
+        quiet=quiet,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -54,23 +67,68 @@ def run(main: Callable[[list[str]], None]) -> None:
     """Runs a command; exits with 2 and one line if the user can mend what is wrong."""
     try:
         main(sys.argv[1:])
-    except InputError as error:
-        # One line, whatever the name of a file or the text of a library has in it.
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         # Whoever read the output has gone; nothing more may be written to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except OSError as error:
-        if error.errno not in STORAGE:
+    except (InputError, OSError, KeyboardInterrupt) as error:
+        status = _tell(error)
+        if status is None:
             raise
-        line = printable(f"{error.filename or 'a file'}: {error.strerror}")
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(status)
+
+
+def _tell(error: BaseException) -> int | None:
+    """Says in one line what was wrong; returns the exit status, None for a defect."""
+    if isinstance(error, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return 130
+    line = str(error)
+    if isinstance(error, OSError):
+        if error.errno not in STORAGE:
+            return None
+        line = f"{error.filename or 'a file'}: {error.strerror}"
+    elif not isinstance(error, InputError):
+        return None
+    # One line, whatever the name of a file or the text of a library has in it.
+    print(f"error: {printable(line)}", file=sys.stderr)
+    return 2
+
+
+@contextmanager
+def on_hosts(hosts: "HostsConfig") -> Iterator[None]:
+    """Joins the hosts of a run, if there are several, for as long as it lasts.
+
+    Whatever goes wrong on one of them ends its process at once: others may wait for
+    it in the middle of an update, and would be waited for at the end of a process.
+
+    Raises:
+        InputError: the hosts cannot be joined.
+    """
+    from zoo.training.hosts import is_lost, join
+
+    if not join(hosts):
+        yield
+        return
+    try:
+        yield
+    except SystemExit:
+        raise  # all of them stop together
+    except BaseException as error:
+        status = _tell(error)
+        if status is None and is_lost(error):
+            first = printable(str(error).partition("\n")[0])
+            print(
+                f"another host was lost ({first}); start the same command on all hosts",
+                file=sys.stderr,
+            )
+            status = LOST
+        elif status is None:
+            traceback.print_exc()
+            status = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def choose(

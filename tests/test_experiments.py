@@ -21,8 +21,10 @@ import zoo
 from experiments.command import plain_console, run
 from experiments.translate import evaluate, plot, train, translate
 from experiments.translate.config import PRESETS, FilesData
+from experiments.vqa.config import PRESETS as VISUAL_PRESETS
 from zoo.checkpoints import restore_params
 from zoo.training.alone import alone
+from zoo.training.config import HostsConfig
 from zoo.translation.translator import Translator
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -498,6 +500,21 @@ def test_a_translator_without_a_run_is_refused(tmp_path, capsys, monkeypatch):
     for module in (translate, evaluate):
         line = refused(capsys, monkeypatch, module, "--model", tmp_path / "none")
         assert "no config.json" in line
+
+
+def test_where_a_run_computes_is_not_in_its_config():
+    # Runs from before there were hosts and remat are still the same runs.
+    for presets in (PRESETS, VISUAL_PRESETS):
+        config = next(iter(presets.values()))[1]
+        values = config.to_json()
+        assert not {"hosts", "workdir"} & set(values)
+        assert "remat" not in values["training"]
+        other = dataclasses.replace(config, hosts=HostsConfig(workers=2))
+        assert other.to_json() == values
+        training = dataclasses.replace(config.training, remat=True)
+        changed = dataclasses.replace(config, training=training).to_json()
+        assert changed["training"].pop("remat") is True
+        assert changed == values
 
 
 def test_every_preset_goes_to_json_and_knows_its_name():

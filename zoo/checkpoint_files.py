@@ -286,6 +286,10 @@ def load_arrays(checkpoint: Path, leaves: dict[str, str], abstract_tree: Any) ->
     check_arrays(checkpoint, leaves)
     context = orbax.Context()
     context.pytree.loading.partial_load = True
+    # Of several hosts each reads by itself what it needs, perhaps the first one alone.
+    host = jax.process_index()
+    context.multiprocessing.primary_host = host
+    context.multiprocessing.active_processes = {host}
     try:
         with context:
             path = str(checkpoint.absolute())

@@ -18,13 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
-import numpy as np
-from orbax.checkpoint import v1 as orbax
+import tensorstore
 
 from zoo.checkpoint_files import DamagedCheckpoint, verify
 from zoo.checkpoints import PARTIAL
@@ -62,7 +59,7 @@ TASKS = {
 
 
 # Tiny models are compiled for longer than they train.
-_COMPILED_ONCE = {
+COMPILED_ONCE = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
@@ -109,12 +106,14 @@ def parameters(workdir: Path) -> str:
     # Orbax compresses in threads, and files may differ where arrays do not.
     step = finished_steps(workdir)[-1]
     digest = hashlib.sha256(str(step).encode())
-    with warnings.catch_warnings():
-        # Orbax: where the arrays were is not asked for, but read from the checkpoint.
-        warnings.filterwarnings("ignore", message="Sharding info not provided")
-        tree = orbax.load(workdir / "checkpoints" / str(step))
-    for leaf in jax.tree.leaves(tree):
-        digest.update(np.asarray(leaf).tobytes())
+    folder = workdir / "checkpoints" / str(step) / "state"
+    store = {"driver": "ocdbt", "base": f"file://{folder.absolute()}/"}
+    ends = b"/zarr.json"
+    for key in sorted(tensorstore.KvStore.open(store).result().list().result()):
+        if key.endswith(ends):
+            path = key.removesuffix(ends).decode()
+            array = {"driver": "zarr3", "kvstore": {**store, "path": f"{path}/"}}
+            digest.update(tensorstore.open(array).result().read().result().tobytes())
     return digest.hexdigest()
 
 
@@ -122,9 +121,7 @@ def storm(task: str, workdir: Path, kills: int, num_steps: int, seed: int) -> Co
     """Trains to the end, killed so many times, or as often as the run is long."""
     rng, count = random.Random(seed), Count()
     arguments = command(task, workdir, num_steps, seed)
-    environment = _COMPILED_ONCE | {
-        "JAX_COMPILATION_CACHE_DIR": f"{workdir.parent}/jax"
-    }
+    environment = COMPILED_ONCE | {"JAX_COMPILATION_CACHE_DIR": f"{workdir.parent}/jax"}
     longest = 10.0  # that a process has lived, in seconds
     while True:
         before, started = max(finished_steps(workdir), default=0), time.monotonic()

@@ -20,7 +20,7 @@ from zoo.data.sources import (
 )
 from zoo.errors import InputError, require_finite, require_positive
 from zoo.models.configs import ModelConfig
-from zoo.training.config import OptimizerConfig, TrainingConfig
+from zoo.training.config import HostsConfig, OptimizerConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Config:
         init_from: run, directory of Hugging Face or hub id whose parameters training
             begins with; the model and the tokens are its own then, whatever the
             preset says.
+        hosts: of a run on several hosts; see docs/scaling.md.
         workdir: folder of the run; the same config again goes on where it stopped.
         seed: of parameters, dropout, order of the data, and generated phrases.
     """
@@ -80,6 +81,7 @@ class Config:
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     seed: int = 0
     init_from: str | None = None
+    hosts: HostsConfig = field(default_factory=HostsConfig)
     workdir: Path = Path("runs/translate")
 
     def __post_init__(self):
@@ -94,12 +96,14 @@ class Config:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what makes the run what it is: everything but its place."""
+        """Returns what makes the run what it is: everything but its places."""
         values = {**asdict(self), "model": config_to_json(self.model)}
         values["data"] = kind_to_json(self.data)
-        del values["workdir"]
+        del values["workdir"], values["hosts"]
         if self.init_from is None:
             del values["init_from"]
+        if not self.training.remat:
+            del values["training"]["remat"]
         return values
 
 

@@ -1,7 +1,10 @@
 """The text of an experiment, from whichever of its sources, as words and as tokens."""
 
+import hashlib
 import logging
 from dataclasses import dataclass
+
+import numpy as np
 
 from experiments.translate.config import Config
 from zoo.data.batching import check_lengths, lengths_with_end
@@ -36,6 +39,15 @@ class Corpora:
         """Returns the fingerprint of every text."""
         texts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {split: sha256(text) for split, text in texts.items()}
+
+    def fingerprint(self) -> str:
+        """Returns one of all texts and of what they are as tokens."""
+        digest = hashlib.sha256("".join(self.sha256().values()).encode())
+        for side in (*self.train_ids, *self.validation_ids):
+            digest.update(lengths_with_end(side).tobytes())
+            for sentence in side:
+                digest.update(np.asarray(sentence, np.int32).tobytes())
+        return digest.hexdigest()
 
 
 def prepare(config: Config, tokenizer: TextTokens | None = None) -> Corpora:

@@ -12,8 +12,10 @@ from experiments.translate.corpus import Corpora
 from experiments.translate.validation import Validation, special_ids
 from zoo.catalogue import build
 from zoo.data.batching import BatchPlan, lengths_with_end, training_batches
+from zoo.layers.blocks import rematerialized
 from zoo.losses import sequence_loss
 from zoo.models.contract import Seq2Seq, initialize
+from zoo.training.hosts import own_share
 from zoo.training.run import Task
 
 
@@ -32,6 +34,8 @@ def task(
     """
     if model is None:
         model = build(replace(config.model, vocab_size=corpora.tokenizer.vocab_size))
+    if config.training.remat:
+        model = rematerialized(model)
     plan = batch_plan(config, corpora)
     shapes = ", ".join(
         f"{bucket.rows} x ({bucket.source_length} + {bucket.target_length})"
@@ -42,7 +46,12 @@ def task(
         init=partial(initialize, model),
         loss=partial(sequence_loss, model, smoothing=config.training.label_smoothing),
         batches=lambda step: training_batches(
-            plan, *corpora.train_ids, first_step=step, special=special_ids(model)
+            plan,
+            *corpora.train_ids,
+            first_step=step,
+            special=special_ids(model),
+            share=own_share(),
+            workers=config.hosts.workers,
         ),
         batches_per_epoch=plan.batches_per_epoch,
         shapes=f"{shapes} tokens",
@@ -61,5 +70,5 @@ def batch_plan(config: Config, corpora: Corpora) -> BatchPlan:
         num_steps=training.num_steps,
         seed=config.seed,
         # Every device has as many rows of every portion.
-        rows_multiple=math.lcm(8, jax.local_device_count() * training.accumulation),
+        rows_multiple=math.lcm(8, jax.device_count() * training.accumulation),
     )

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from experiments.command import choose, plain_console, run
+from experiments.command import choose, on_hosts, plain_console, run
 from experiments.translate.config import DEFAULT_PRESET, PRESETS, Config
 
 
@@ -29,43 +29,54 @@ def main(arguments: list[str]) -> None:
     train(config)
 
 
-def train(config: Config) -> dict[str, Any]:
+def train(config: Config) -> dict[str, Any] | None:
     """Trains, tests and fills the run's folder; returns the result.
+
+    Of several hosts the first one has it, unless the run was finished before.
 
     Raises:
         InputError: the text, the config or the folder is not usable.
     """
+    started = time.monotonic()
+    with on_hosts(config.hosts):
+        return _train(config, started)
 
+
+def _train(config: Config, started: float) -> dict[str, Any] | None:
     from experiments.translate.corpus import prepare
     from experiments.translate.initial import with_initial
     from experiments.translate.result import conclude
     from experiments.translate.task import task
     from zoo.runs import SEARCH
     from zoo.training.alone import alone
-    from zoo.training.hosts import require_one_task
+    from zoo.training.hosts import agree, by_first, fingerprint, is_first
     from zoo.training.records import environment, open_run, write_json
     from zoo.training.run import finished, train_to_end
 
-    console = plain_console()
-    started = time.monotonic()
-    require_one_task()
+    console = plain_console(quiet=not is_first())
     config, initial = with_initial(config)
+    agree("config", lambda: fingerprint(config.to_json()))
     if result := finished(config.workdir, config.to_json(), console):
         return result
     corpora = prepare(config, initial and initial.tokenizer)
+    agree("data", corpora.fingerprint)
     console.print(
         f"{len(corpora.train):,} pairs to train on, {len(corpora.validation):,} to "
         f"validate and {len(corpora.test):,} to test; "
         f"{corpora.tokenizer.vocab_size:,} subwords"
     )
-    with alone(config.workdir):
-        # Another command may have begun, or ended, this run while this one prepared.
-        if result := finished(config.workdir, config.to_json(), console):
-            return result
+
+    def begin():
         open_run(config.workdir, config.to_json())
         corpora.tokenizer.save(config.workdir / "tokenizer.model")
         if initial and initial.defaults:
             write_json(config.workdir / SEARCH, asdict(initial.defaults))
+
+    with alone(config.workdir):
+        # Another command may have begun, or ended, this run while this one prepared.
+        if result := finished(config.workdir, config.to_json(), console):
+            return result
+        by_first("begun", begin)
         made_by = environment()  # now: the code may change while the run goes on
         fitted = train_to_end(
             config.workdir,
@@ -78,7 +89,9 @@ def train(config: Config) -> dict[str, Any]:
             # The best and one to fall back on, or as many as are averaged.
             keep_last=max(2, config.decoding.average),
         )
-        return conclude(config, corpora, console, fitted, made_by)
+        return by_first(
+            "concluded", lambda: conclude(config, corpora, console, fitted, made_by)
+        )
 
 
 if __name__ == "__main__":

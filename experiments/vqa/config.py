@@ -20,7 +20,7 @@ from zoo.data.vqa.sources import (
 )
 from zoo.errors import InputError, require_positive
 from zoo.models.visual_configs import VisionTransformerConfig, VisualConfig
-from zoo.training.config import OptimizerConfig, TrainingConfig
+from zoo.training.config import HostsConfig, OptimizerConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Config:
         init_from: directory of Hugging Face or hub id of a ViT or CLIP, whose weights
             the model's tower begins with; its sizes are its own then, whatever the
             preset says.
+        hosts: of a run on several hosts; see docs/scaling.md.
         workdir: folder of the run; the same config again goes on where it stopped.
         seed: of parameters, dropout, order of the data, and generated images.
     """
@@ -65,6 +66,7 @@ class Config:
     training: VisualTraining = field(default_factory=VisualTraining)
     seed: int = 0
     init_from: str | None = None
+    hosts: HostsConfig = field(default_factory=HostsConfig)
     workdir: Path = Path("runs/vqa")
 
     def __post_init__(self):
@@ -84,13 +86,15 @@ class Config:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what makes the run what it is: everything but its place."""
+        """Returns what makes the run what it is: everything but its places."""
         values = {**asdict(self), "model": config_to_json(self.model)}
         values["data"] = kind_to_json(self.data)
         values["image_shape"] = list(self.data.image_shape)
-        del values["workdir"]
+        del values["workdir"], values["hosts"]
         if self.init_from is None:
             del values["init_from"]
+        if not self.training.remat:
+            del values["training"]["remat"]
         return values
 
 

@@ -1,12 +1,13 @@
 """The questions of an experiment, as text and as a model sees them."""
 
+import hashlib
 from dataclasses import dataclass
 
 from experiments.vqa.config import Config
 from zoo.data.tokenizer import Tokenizer
 from zoo.data.vqa.answer_table import AnswerTable
 from zoo.data.vqa.batching import EncodedQuestions
-from zoo.data.vqa.examples import VisualQuestions
+from zoo.data.vqa.examples import VisualQuestions, sha256
 from zoo.data.vqa.words import encode_questions, train_words
 
 
@@ -18,6 +19,11 @@ class Dataset:
     validation: VisualQuestions
     tokenizer: Tokenizer
     answers: AnswerTable
+
+    def fingerprint(self) -> str:
+        """Returns one of all that is trained and validated on."""
+        parts = [sha256(self.train), sha256(self.validation), *self.answers.answers]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def prepare(config: Config) -> Dataset:

@@ -13,7 +13,9 @@ from experiments.vqa.initial import initial_params
 from experiments.vqa.scoring import scores_of
 from zoo.catalogue import build
 from zoo.data.vqa.batching import GroupPlan, evaluation_batches, training_batches
+from zoo.data.vqa.sources import VisualSource
 from zoo.data.vqa.words import QuestionWords
+from zoo.layers.blocks import rematerialized
 from zoo.losses import (
     TokenLoss,
     label_smoothed_cross_entropy,
@@ -22,6 +24,7 @@ from zoo.losses import (
 )
 from zoo.models.contract import Seq2Seq
 from zoo.models.visual_contract import initialize
+from zoo.training.hosts import own_share
 from zoo.training.run import Task
 from zoo.training.step import LossFunction, TrainState
 from zoo.visual.answerer import VisualAnswerer, answer_tokens, sized
@@ -33,6 +36,8 @@ def task(config: Config, dataset: Dataset) -> Task:
     """Returns what a config and its questions come to."""
     training = config.training
     model = build(sized(config.model, dataset.tokenizer, dataset.answers))
+    if training.remat:
+        model = rematerialized(model)
     questions = encode(config, dataset, dataset.train)
     plan = GroupPlan(
         questions.image_of,
@@ -42,13 +47,19 @@ def task(config: Config, dataset: Dataset) -> Task:
         seed=config.seed,
     )
     loss = loss_function(config, model, dataset)
+    changes = type(config.data).augment is not VisualSource.augment
     image = " x ".join(map(str, config.data.image_shape))
     return Task(
         unit="answer",
         init=partial(initialize, model),
         loss=partial(loss, smoothing=training.label_smoothing),
         batches=lambda step: training_batches(
-            plan, questions, first_step=step, augment=config.data.augment
+            plan,
+            questions,
+            first_step=step,
+            augment=config.data.augment if changes else None,
+            share=own_share(),
+            workers=config.hosts.workers,
         ),
         batches_per_epoch=plan.batches_per_epoch,
         shapes=(
@@ -62,7 +73,7 @@ def task(config: Config, dataset: Dataset) -> Task:
 
 def _whole_rows(training: VisualTraining) -> int:
     """Returns images a batch, so many that every device has as many of each portion."""
-    multiple = jax.local_device_count() * training.accumulation
+    multiple = jax.device_count() * training.accumulation
     return math.ceil(training.images_per_batch / multiple) * multiple
 
 

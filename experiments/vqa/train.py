@@ -7,7 +7,7 @@ on where a stopped run stopped, or prints the result of a finished one.
 import time
 from typing import Any
 
-from experiments.command import choose, plain_console, run
+from experiments.command import choose, on_hosts, plain_console, run
 from experiments.vqa.config import DEFAULT_PRESET, PRESETS, Config
 
 
@@ -23,29 +23,36 @@ def main(arguments: list[str]) -> None:
     train(config)
 
 
-def train(config: Config) -> dict[str, Any]:
+def train(config: Config) -> dict[str, Any] | None:
     """Trains, tests and fills the run's folder; returns the result.
+
+    Of several hosts the first one has it, unless the run was finished before.
 
     Raises:
         InputError: the data, the config or the folder is not usable.
     """
+    started = time.monotonic()
+    with on_hosts(config.hosts):
+        return _train(config, started)
 
+
+def _train(config: Config, started: float) -> dict[str, Any] | None:
     from experiments.vqa.dataset import prepare
     from experiments.vqa.initial import with_tower
     from experiments.vqa.result import conclude
     from experiments.vqa.task import task
     from zoo.training.alone import alone
-    from zoo.training.hosts import require_one_task
+    from zoo.training.hosts import agree, by_first, fingerprint, is_first
     from zoo.training.records import environment, open_run
     from zoo.training.run import finished, train_to_end
 
-    console = plain_console()
-    started = time.monotonic()
-    require_one_task()
+    console = plain_console(quiet=not is_first())
     config = with_tower(config)
+    agree("config", lambda: fingerprint(config.to_json()))
     if result := finished(config.workdir, config.to_json(), console):
         return result
     dataset = prepare(config)
+    agree("data", dataset.fingerprint)
     console.print(
         f"{len(dataset.train):,} questions about {len(dataset.train.images):,} images "
         f"to train on, {len(dataset.validation):,} about "
@@ -53,13 +60,17 @@ def train(config: Config) -> dict[str, Any]:
         f"{len(dataset.answers):,} answers"
     )
     learned = task(config, dataset)
+
+    def begin():
+        open_run(config.workdir, config.to_json())
+        dataset.tokenizer.save(config.workdir / "tokenizer.model")
+        dataset.answers.save(config.workdir / "answers.json")
+
     with alone(config.workdir):
         # Another command may have begun, or ended, this run while this one prepared.
         if result := finished(config.workdir, config.to_json(), console):
             return result
-        open_run(config.workdir, config.to_json())
-        dataset.tokenizer.save(config.workdir / "tokenizer.model")
-        dataset.answers.save(config.workdir / "answers.json")
+        by_first("begun", begin)
         made_by = environment()  # now: the code may change while the run goes on
         fitted = train_to_end(
             config.workdir,
@@ -70,7 +81,9 @@ def train(config: Config) -> dict[str, Any]:
             started=started,
             console=console,
         )
-        return conclude(config, dataset, console, fitted, made_by)
+        return by_first(
+            "concluded", lambda: conclude(config, dataset, console, fitted, made_by)
+        )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from zoo.errors import InputError
 from zoo.layers.attention import MultiHeadAttention
-from zoo.layers.blocks import DecoderBlock, EncoderBlock, post_norm, pre_norm
+from zoo.layers.blocks import (
+    DecoderBlock,
+    EncoderBlock,
+    post_norm,
+    pre_norm,
+    rematerialized,
+)
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.masks import causal_mask, padding_mask
 
@@ -244,6 +251,54 @@ def test_dropout_takes_every_sublayer_before_it_is_added(block):
     plain, dropped = outputs(variables, jax.random.key(0))
     np.testing.assert_array_equal(dropped, inputs)
     assert np.abs(plain - inputs).max() > 1e-2
+
+
+class Stack(nn.Module):
+    """A block of each kind, as models hold them."""
+
+    encoder_block: partial
+    decoder_block: partial
+
+    def setup(self):
+        self.encoder = self.encoder_block()
+        self.decoder = self.decoder_block()
+
+    def __call__(self, source, inputs):
+        memory = self.decoder.memory(self.encoder(source, deterministic=False))
+        mask = causal_mask(inputs.shape[1])
+        return self.decoder(inputs, memory, mask, None, deterministic=False)
+
+
+def test_a_block_that_keeps_nothing_has_the_same_gradient():
+    parts = {
+        "attention": partial(MultiHeadAttention, MODEL_DIM, NUM_HEADS),
+        "feed_forward": partial(FeedForward, MODEL_DIM, MLP_DIM),
+        "dropout_rate": 0.3,
+    }
+    stack = Stack(partial(EncoderBlock, **parts), partial(DecoderBlock, **parts))
+    source, inputs = draw(2, 5, MODEL_DIM), draw(2, 4, MODEL_DIM, seed=1)
+    rngs = {"dropout": jax.random.key(1)}
+    variables = stack.init({"params": jax.random.key(0), **rngs}, source, inputs)
+
+    def gradient_and_bytes(stack):
+        def loss(variables):
+            return (stack.apply(variables, source, inputs, rngs=rngs) ** 2).sum()
+
+        kept = jax.eval_shape(lambda values: jax.vjp(loss, values)[1], variables)
+        sizes = [leaf.size for leaf in jax.tree.leaves(kept)]
+        return jax.jit(jax.grad(loss))(variables), sum(sizes)
+
+    whole, whole_bytes = gradient_and_bytes(stack)
+    again, again_bytes = gradient_and_bytes(rematerialized(stack))
+    for ours, theirs in zip(*map(jax.tree.leaves, (again, whole)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(variables))
+    assert again_bytes - num_params < (whole_bytes - num_params) / 4
+
+
+def test_a_model_without_blocks_cannot_keep_less():
+    with pytest.raises(InputError, match="Dense has no blocks"):
+        rematerialized(nn.Dense(3))
 
 
 def test_parts_are_passed_in_not_switched_on():

@@ -1,5 +1,7 @@
 """The drivers take the step that one device would take, on eight virtual devices."""
 
+from functools import cache, partial
+
 import jax
 import numpy as np
 import optax
@@ -8,6 +10,7 @@ import pytest
 import zoo
 from zoo.checkpoints import Checkpoints
 from zoo.errors import InputError
+from zoo.layers.blocks import rematerialized
 from zoo.losses import TokenLoss, tied_cross_entropy
 from zoo.models.contract import initialize
 from zoo.training.devices import make_driver
@@ -19,8 +22,9 @@ ROWS, LENGTH, VOCAB = 16, 6, 23
 OPTIMIZER = optax.sgd(0.5)
 
 
-@pytest.fixture(scope="module")
-def parts():
+@cache
+def loss_and_params(remat=False):
+    """Returns the loss of the tiny preset and parameters of it."""
     model = zoo.create_model(
         "transformer-tiny",
         vocab_size=VOCAB,
@@ -30,6 +34,7 @@ def parts():
         num_layers=1,
         dropout_rate=0.0,
     )
+    model = rematerialized(model) if remat else model
 
     def loss(params, batch, key):
         features = model.apply(
@@ -39,7 +44,12 @@ def parts():
         labels = batch["labels"]
         return tied_cross_entropy(features, table, labels, labels != 0, 0.1, bias)
 
-    return loss, initialize(model, jax.random.key(1))
+    return loss, jax.jit(partial(initialize, model))(jax.random.key(1))
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return loss_and_params()
 
 
 def batches(count):
@@ -78,22 +88,23 @@ def alone(parts):
 
 
 @pytest.mark.parametrize(
-    ("name", "num_devices", "portions", "model_devices"),
+    ("name", "num_devices", "portions", "model_devices", "remat"),
     [
-        ("jit", 8, 1, 1),
-        ("pmap", 8, 1, 1),
-        ("pmap", 1, 1, 1),
-        ("sharded", 8, 1, 1),
-        ("jit", 8, 1, 2),  # 4 x 2: the model has two heads
-        ("jit", 8, 2, 1),
-        ("pmap", 8, 2, 1),
-        ("sharded", 8, 2, 1),
+        ("jit", 8, 1, 1, False),
+        ("pmap", 8, 1, 1, False),
+        ("pmap", 1, 1, 1, False),
+        ("sharded", 8, 1, 1, False),
+        ("jit", 8, 1, 2, True),  # 4 x 2: the model has two heads
+        ("jit", 8, 2, 1, True),
+        ("pmap", 8, 2, 1, True),
+        ("sharded", 8, 2, 1, True),
     ],
 )
 def test_every_driver_trains_as_one_device(
-    parts, alone, name, num_devices, portions, model_devices
+    parts, alone, name, num_devices, portions, model_devices, remat
 ):
-    state, losses = trained(*parts, name, num_devices, portions, model_devices)
+    loss, params = loss_and_params(remat=True) if remat else parts
+    state, losses = trained(loss, params, name, num_devices, portions, model_devices)
     expected_state, expected_losses = alone
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
     assert state.step == expected_state.step == 10

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from zoo.data.loading import WHOLE, Recent, Share, made_ahead
 from zoo.data.tokenizer import Tokenizer
 from zoo.errors import InputError
 
@@ -178,8 +179,7 @@ class BatchPlan:
         self._members = _members(source_lengths, target_lengths, self.buckets)
         self._num_steps = num_steps
         self._seed = seed
-        # Steps are asked for in order, and two epochs may meet in the prefetching.
-        self._epoch = functools.lru_cache(maxsize=2)(self._shuffled_epoch)
+        self._epoch = Recent(self._shuffled_epoch)
         self.batches_per_epoch = len(self._epoch(0))
 
     def __len__(self) -> int:
@@ -238,26 +238,34 @@ def training_batches(
     *,
     first_step: int,
     special: SpecialIds = OURS,
+    share: Share = WHOLE,
+    workers: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the batches of a plan from `first_step` on, made ahead by Grain.
+    """Yields this host's rows of the batches of a plan, from `first_step` on.
 
-    The thread that makes them ends with the iterator: when it is used up, closed or
-    dropped.
+    Args:
+        workers: as for `zoo.data.loading.made_ahead`.
     """
-    import grain  # takes a second and imports jax where it finds it
+    make = _Rows(plan, source_ids, target_ids, special, share)
+    return made_ahead(make, len(plan), first_step=first_step, workers=workers)
 
-    def batch(step: tuple[Bucket, np.ndarray]) -> dict[str, np.ndarray]:
-        return _batch_of(source_ids, target_ids, *step, special)
 
-    batches = iter(
-        grain.MapDataset.source(plan)
-        .map(batch)[first_step:]
-        .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=8))
-    )
-    try:
-        yield from batches
-    finally:
-        batches.close()
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """Makes a host's rows of a batch; an object, so that it can go to a worker."""
+
+    plan: BatchPlan
+    source_ids: Sequence[Sequence[int]]
+    target_ids: Sequence[Sequence[int]]
+    special: SpecialIds
+    share: Share
+
+    def __call__(self, step: int) -> dict[str, np.ndarray]:
+        bucket, indices = self.plan[step]
+        rows = self.share.rows(bucket.rows)
+        bucket = dataclasses.replace(bucket, rows=rows.stop - rows.start)
+        sides = self.source_ids, self.target_ids
+        return _batch_of(*sides, bucket, indices[rows], self.special)
 
 
 def evaluation_batches(

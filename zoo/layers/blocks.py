@@ -4,19 +4,28 @@ Vaswani et al. (2017), sections 3.1 and 5.4. The parts (attention, feed-forward,
 are factories without arguments, so that another part is passed in, not switched on. How
 a sublayer joins the stream is a plain function: `post_norm` as in the paper, `pre_norm`
 as in Xiong et al. (2020), whose stacks end with one more norm.
+
+A stack may keep of each block what enters it alone, and compute the rest once more for
+the gradient (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"): a
+third more work for the memory of one block instead of all.
 """
 
+import dataclasses
 from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
 from jaxtyping import Array, Bool, Float, Int
 
+from zoo.errors import InputError
 from zoo.layers.dropout import Dropout
 
 Sublayer = Callable[[Array], Array]
 # As products read them: keys are compared feature by feature, values mixed key by key.
 KeysValues = tuple[Float[Array, "B H E _"], Float[Array, "B H _ E"]]
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def post_norm(inputs: Array, sublayer: Sublayer, norm: Sublayer) -> Array:
@@ -38,6 +47,7 @@ class EncoderBlock(nn.Module):
         norm: makes a norm.
         residual: `post_norm` or `pre_norm`.
         dropout_rate: of each sublayer's output, before it is added.
+        remat: compute a call once more for its gradient, and keep nothing of it.
     """
 
     attention: Callable[[], nn.Module]
@@ -45,6 +55,7 @@ class EncoderBlock(nn.Module):
     norm: Callable[[], nn.Module] = nn.LayerNorm
     residual: Callable[[Array, Sublayer, Sublayer], Array] = post_norm
     dropout_rate: float = 0.0
+    remat: bool = False
 
     def setup(self):
         self.self_attention = self.attention()
@@ -69,6 +80,15 @@ class EncoderBlock(nn.Module):
             positions: for an attention that rotates.
         """
 
+        def run(block, inputs, mask, bias, positions):
+            return block._sublayers(
+                inputs, mask, bias, positions=positions, deterministic=deterministic
+            )
+
+        run = nn.remat(run) if self.remat else run
+        return run(self, inputs, mask, bias, positions)
+
+    def _sublayers(self, inputs, mask, bias, *, positions, deterministic):
         def look(states):
             context = self.self_attention(
                 states,
@@ -100,6 +120,7 @@ class DecoderBlock(nn.Module):
     norm: Callable[[], nn.Module] = nn.LayerNorm
     residual: Callable[[Array, Sublayer, Sublayer], Array] = post_norm
     dropout_rate: float = 0.0
+    remat: bool = False
 
     def setup(self):
         self.self_attention = self.attention()
@@ -135,19 +156,23 @@ class DecoderBlock(nn.Module):
             positions: for an attention that rotates.
         """
 
-        def look_back(states):
-            return self.self_attention(
-                states,
-                states,
-                mask,
-                bias,
-                positions=positions,
-                deterministic=deterministic,
+        def run(block, inputs, memory, mask, memory_mask, bias, positions):
+            def look_back(states):
+                return block.self_attention(
+                    states,
+                    states,
+                    mask,
+                    bias,
+                    positions=positions,
+                    deterministic=deterministic,
+                )
+
+            return block._sublayers(
+                inputs, look_back, memory, memory_mask, deterministic=deterministic
             )
 
-        return self._sublayers(
-            inputs, look_back, memory, memory_mask, deterministic=deterministic
-        )
+        run = nn.remat(run) if self.remat else run
+        return run(self, inputs, memory, mask, memory_mask, bias, positions)
 
     def step(
         self,
@@ -216,3 +241,23 @@ def _stored(key: Array, value: Array) -> KeysValues:
 def _read(key: Array, value: Array) -> tuple[Array, Array]:
     """Returns stored keys and values as an attention takes them, [B, K, H, E]."""
     return key.transpose(0, 3, 1, 2), value.transpose(0, 2, 1, 3)
+
+
+def rematerialized(model: Model) -> Model:
+    """Returns a model whose blocks keep nothing of a call for its gradient.
+
+    Raises:
+        InputError: it has no blocks of this file.
+    """
+    blocks: dict[str, Any] = {
+        field.name: partial(made, remat=True)
+        for field in dataclasses.fields(model)
+        if isinstance(made := getattr(model, field.name, None), partial)
+        and made.func in (EncoderBlock, DecoderBlock)
+    }
+    if not blocks:
+        raise InputError(
+            f"{type(model).__name__} has no blocks of a Transformer to compute once "
+            "more; leave --training.remat out"
+        )
+    return model.clone(**blocks)

@@ -55,6 +55,34 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class HostsConfig:
+    """Who the processes of a run are, and how they work; no result depends on it.
+
+    Attributes:
+        coordinator_address: HOST:PORT at which the first process can be reached, if not
+            said by the launcher or JAX_COORDINATOR_ADDRESS.
+        num_processes: of the run, if not said by the launcher or JAX_NUM_PROCESSES.
+        process_id: of this one, from 0, if not said by the launcher or JAX_PROCESS_ID.
+        detect: let JAX ask its surroundings, where no variable says that there are
+            several hosts, as on a TPU VM.
+        heartbeat_seconds: of silence, after which a host is given up for lost.
+        workers: processes on each host that make its batches; 0 is threads.
+    """
+
+    coordinator_address: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+    detect: bool = False
+    heartbeat_seconds: int = 100
+    workers: int = 0
+
+    def __post_init__(self):
+        require_positive(self, "heartbeat_seconds")
+        if self.workers < 0:
+            raise InputError(f"workers is {self.workers}, but must not be negative")
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """How long a run is, and how its updates are made.
 
@@ -67,6 +95,8 @@ class TrainingConfig:
         model_devices: under "jit", devices that share one copy of a Transformer, by
             heads and units of the feed-forward networks.
         accumulation: portions in which a batch is taken, one after the other.
+        remat: compute the blocks of a Transformer once more for the gradient, and keep
+            only what enters them; for batches that do not fit.
         precision: of the forward and the backward pass; parameters are float32.
         ema_decay: of a moving average of the parameters, which is then what is
             validated and tested; 0 keeps none.
@@ -82,6 +112,7 @@ class TrainingConfig:
     driver: Literal["jit", "pmap", "sharded"] = "jit"
     model_devices: int = 1
     accumulation: int = 1
+    remat: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     ema_decay: float = 0.0
     patience: int = 0

@@ -1,4 +1,4 @@
-"""Drivers: what runs the one pure step on the devices of a machine.
+"""Drivers: what runs the one pure step on the devices of a machine, or of several.
 
 All drivers take the step that one device would take. `Jitted` is the default: one
 program over a table of devices, in which XLA adds up what the shards have; what part of
@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from zoo.errors import InputError
 from zoo.training.sharding import (
@@ -38,7 +38,7 @@ class Driver(Protocol):
         ...
 
     def split(self, batch: dict[str, np.ndarray]) -> Batch:
-        """Gives every device its rows of a batch."""
+        """Gives every device its rows of a batch, of which each host has its own."""
         ...
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
@@ -66,17 +66,18 @@ class Jitted:
         rule: Rule = whole,
         model_devices: int = 1,
     ):
-        devices = devices or jax.local_devices()
-        if len(devices) % model_devices:
+        # By host, so that the rows of a host are one block of the batch.
+        by_host = sorted(jax.devices(), key=lambda one: (one.process_index, one.id))
+        devices = devices or by_host
+        if len(devices) // jax.process_count() % model_devices:
             raise InputError(
-                f"{len(devices)} devices do not divide by {model_devices}; change "
-                "--training.model-devices"
+                f"{len(devices) // jax.process_count()} devices do not divide by "
+                f"{model_devices}; change --training.model-devices"
             )
-        self._mesh = jax.make_mesh(
-            (len(devices) // model_devices, model_devices),
+        self._mesh = Mesh(
+            np.reshape(devices, (-1, model_devices)),
             (DATA, MODEL),
             axis_types=(AxisType.Auto,) * 2,
-            devices=devices,
         )
         self._rule = rule
         self._whole = NamedSharding(self._mesh, PartitionSpec())
@@ -98,19 +99,24 @@ class Jitted:
             out_shardings=(placed, self._whole),
             donate_argnums=0,
         )
-        # A copy, because the first step consumes it, and the caller keeps the original.
-        return jax.device_put(jax.tree.map(np.array, state), placed)
+
+        def put(leaf, sharding):
+            # A copy: the first step consumes it, and the caller keeps the original.
+            leaf = np.array(leaf)
+            return jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__)
+
+        return jax.tree.map(put, state, placed)
 
     def split(self, batch: dict[str, np.ndarray]) -> Batch:
         """Gives each device its rows; their number is a multiple of the devices'."""
-        return jax.device_put(batch, self._rows)
+        return jax.make_array_from_process_local_data(self._rows, batch)
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
         """Takes one update; the old state's buffers are reused for the new one's."""
         return self._step(state, batch)
 
     def gather(self, state: TrainState) -> TrainState:
-        """Returns the state, which all devices hold between them."""
+        """Returns the state, which the devices of all hosts hold between them."""
         return state
 
 
@@ -118,6 +124,10 @@ class Pmapped:
     """Runs the step under `jax.pmap`, one shard of the batch on each device."""
 
     def __init__(self, step: Step, devices: list[jax.Device] | None = None):
+        if jax.process_count() > 1:
+            raise InputError(
+                "--training.driver pmap is for one host; use jit or sharded"
+            )
         devices = devices or jax.local_devices()
         self._num_devices = len(devices)
         mesh = jax.make_mesh(
@@ -167,7 +177,7 @@ def make_driver(
     *,
     model_devices: int = 1,
 ) -> Driver:
-    """Returns the driver of that name over the given devices, or all local ones."""
+    """Returns the driver of that name over the given devices, or all of all hosts."""
     if name == "pmap":
         return Pmapped(step, devices)
     if name == "sharded":

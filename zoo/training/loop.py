@@ -16,6 +16,7 @@ import jax
 
 from zoo.training.devices import Driver
 from zoo.training.faults import MAX_ROW, TooManyFaults
+from zoo.training.hosts import by_first, local_copy, number_of_first
 from zoo.training.plateau import Plateau, observe
 from zoo.training.step import TrainState
 from zoo.training.stopping import exit_if
@@ -69,6 +70,7 @@ def fit(
     clock: Callable[[], float] = time.monotonic,
     left_out: Collection[int] = (),
     received: Sequence[int] = (),
+    poll: Callable[[], None] = lambda: None,
     evaluated: bool = True,
 ) -> TrainState:
     """Trains from the step that the state is at to the last one.
@@ -82,7 +84,8 @@ def fit(
         observe: what an evaluation changes, for example the learning rate.
         clock: the seconds that `schedule.max_seconds` speaks of.
         left_out: steps whose batches are not learned from.
-        received: signals to stop, as `stop_signals` collects them.
+        received: signals to stop, as `stop_requests` collects them.
+        poll: is called after each update, to collect them.
         evaluated: whether an evaluation that was due at the state's step was made.
 
     Raises:
@@ -97,13 +100,19 @@ def fit(
     def is_over():
         return step == schedule.num_steps or clock() >= schedule.max_seconds
 
+    def validate():
+        own = local_copy(driver.gather(state).replace(opt_state=()))
+        values = by_first("evaluated", lambda: evaluate(own))
+        if values is not None:
+            observer.validation(step, values)
+        return number_of_first(values["loss"] if values else math.nan)
+
     def judge(ended):
-        values = evaluate(driver.gather(state))
-        observer.validation(step, values)
-        judged = state.replace(plateau=observe(state.plateau, values["loss"]))
+        loss = validate()
+        judged = state.replace(plateau=observe(state.plateau, loss))
         copy = driver.gather(judged)
         ended |= 0 < schedule.patience <= int(copy.plateau.stale)
-        save(step, copy, values["loss"], ended)
+        save(step, copy, loss, ended)
         exit_if(received)
         return judged, ended
 
@@ -117,6 +126,7 @@ def fit(
             state, measured = driver.step(state, driver.split(batch))
             window.add(measured)
         step += 1
+        poll()
         ended = is_over()
         log = ended or step % schedule.log_interval == 0
         due = ended or step % schedule.evaluation_interval == 0

@@ -1,6 +1,7 @@
 """A run from its first update, or its newest checkpoint, to its end."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from zoo.errors import InputError
 from zoo.training.config import OptimizerConfig, TrainingConfig
 from zoo.training.devices import make_driver
 from zoo.training.faults import MAX_RETURNS, TooManyFaults
+from zoo.training.hosts import agree, fingerprint_of_arrays, is_first, stop_requests
 from zoo.training.loop import Evaluate, Schedule, fit
 from zoo.training.optimizers import hold, make_optimizer, observer
 from zoo.training.progress import Report
@@ -27,7 +29,8 @@ from zoo.training.step import (
     init_state,
     make_train_step,
 )
-from zoo.training.stopping import stop_signals
+
+_UNSEEN = Path(os.devnull)
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Task:
         unit: what a loss is a mean of, "token" or "answer".
         init: draws the parameters.
         loss: of a batch, as `make_train_step` wants it.
-        batches: returns the batches of training from an update on.
+        batches: returns the batches of training from an update on; of each, the rows of
+            this host.
         batches_per_epoch: to say in which epoch an update is made.
         shapes: what a batch looks like, for people.
         evaluate: returns at least "loss", in nats a unit.
@@ -105,7 +109,16 @@ def train_to_end(
     Args:
         started: when this process began, by `time.monotonic`.
         keep_last: checkpoints that are kept beside the best one.
+
+    Raises:
+        InputError: the run cannot be trained so.
+        SystemExit: with 130 after Ctrl-C or 143 after SIGTERM, once the state is saved.
     """
+    if training.max_minutes and jax.process_count() > 1:
+        raise InputError(
+            f"max_minutes is {training.max_minutes:g}, but several hosts have no clock "
+            "in common; leave it out and let the scheduler stop them"
+        )
     transformation = make_optimizer(optimizer, training.num_steps)
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
 
@@ -132,7 +145,7 @@ def train_to_end(
         model_devices=training.model_devices,
     )
     with (
-        stop_signals() as received,
+        stop_requests() as (received, poll),
         Checkpoints(workdir / "checkpoints", keep_last) as checkpoints,
     ):
         note: dict[str, Any] = {"seconds": 0.0, "ended": False, "left_out": []}
@@ -142,6 +155,7 @@ def train_to_end(
         if step:
             console.print(f"goes on from step {step}")
         left_out = note["left_out"]
+        agree("initial parameters", lambda: fingerprint_of_arrays(state.params))
 
         def clock():
             return note["seconds"] + time.monotonic() - started
@@ -153,7 +167,7 @@ def train_to_end(
 
         def train(step, state, evaluated):
             report = Report(
-                Metrics(workdir / "metrics.jsonl", step),
+                Metrics(workdir / "metrics.jsonl" if is_first() else _UNSEEN, step),
                 unit=task.unit,
                 first_step=step,
                 num_steps=training.num_steps,
@@ -173,6 +187,7 @@ def train_to_end(
                     clock=clock,
                     left_out={step for row in left_out for step in range(*row)},
                     received=received,
+                    poll=poll,
                     evaluated=evaluated,
                 )
 

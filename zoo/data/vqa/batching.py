@@ -7,7 +7,6 @@ asks for its next step, and nothing need be replayed or saved. All batches have 
 shape.
 """
 
-import functools
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
+from zoo.data.loading import WHOLE, Recent, Share, made_ahead
 from zoo.data.vqa.answer_table import SoftScores
 from zoo.data.vqa.examples import Images
 from zoo.errors import InputError
@@ -78,8 +78,7 @@ class GroupPlan:
         self._image_of = image_of
         self._shape = images_per_batch, questions_per_image
         self._num_steps = num_steps
-        # Steps are asked for in order, and two epochs may meet in the prefetching.
-        self._epoch = functools.lru_cache(maxsize=2)(self._shuffled_epoch)
+        self._epoch = Recent(self._shuffled_epoch)
         self.batches_per_epoch = len(self._epoch(0))
 
     def __len__(self) -> int:
@@ -164,36 +163,46 @@ def training_batches(
     *,
     first_step: int,
     augment: Augment | None = None,
+    share: Share = WHOLE,
+    workers: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the batches of a plan from `first_step` on, made ahead by Grain.
-
-    The thread that makes them ends with the iterator: when it is used up, closed or
-    dropped.
+    """Yields this host's rows of the batches of a plan, from `first_step` on.
 
     Args:
         augment: gets the images of a batch, and random numbers that depend on the
-            plan's seed and the step alone.
+            plan's seed and the step alone; of all hosts, so that each of them makes
+            the whole batch and takes its rows.
+        workers: as for `zoo.data.loading.made_ahead`.
     """
-    import grain  # takes a second and imports jax where it finds it
-
-    def batch(step: int) -> dict[str, np.ndarray]:
-        arrays = batch_of(questions, plan[step])
-        if augment is not None:
-            generator = np.random.default_rng([plan.seed % 2**64, step, 1])
-            arrays["image"] = augment(arrays["image"], generator)
-        return arrays
-
     # Files are decoded side by side; what lies in memory is copied as fast by one.
     num_threads = 1 if isinstance(questions.images, np.ndarray) else 8
-    batches = iter(
-        grain.MapDataset.range(len(plan))
-        .map(batch)[first_step:]
-        .to_iter_dataset(grain.ReadOptions(num_threads, prefetch_buffer_size=8))
+    return made_ahead(
+        _Rows(plan, questions, augment, share),
+        len(plan),
+        first_step=first_step,
+        num_threads=num_threads,
+        workers=workers,
     )
-    try:
-        yield from batches
-    finally:
-        batches.close()
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Makes a host's rows of a batch; an object, so that it can go to a worker."""
+
+    plan: GroupPlan
+    questions: EncodedQuestions
+    augment: Augment | None
+    share: Share
+
+    def __call__(self, step: int) -> dict[str, np.ndarray]:
+        places = self.plan[step]
+        own = self.share.rows(len(places))
+        if self.augment is None:
+            return batch_of(self.questions, places[own])
+        arrays = batch_of(self.questions, places)
+        generator = np.random.default_rng([self.plan.seed % 2**64, step, 1])
+        arrays["image"] = self.augment(arrays["image"], generator)
+        return {name: rows[own] for name, rows in arrays.items()}
 
 
 def evaluation_batches(

@@ -1,0 +1,100 @@
+"""One of two processes that train together; test_two_hosts.py starts both.
+
+    python -m tests.training.one_of_two FOLDER PORT PROCESS [STOP]
+
+The first start compares what two hosts train with what one trains, then trains a run
+in which process 1 is sent SIGTERM at step STOP; later ones go on with it.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from tests.training import test_devices as devices
+from tests.training.test_faults import linear
+from zoo.data.loading import made_ahead
+from zoo.training.config import HostsConfig, OptimizerConfig, TrainingConfig
+from zoo.training.devices import make_driver
+from zoo.training.hosts import agree, by_first, is_first, join, local_copy, own_share
+from zoo.training.run import Task, train_to_end
+from zoo.training.step import init_state
+
+ROWS, STEPS, INTERVAL = 8, 300, 50
+# In shards, so that a checkpoint has arrays of which each host holds a part.
+TRAINING = TrainingConfig(
+    num_steps=STEPS, evaluation_interval=INTERVAL, driver="sharded"
+)
+OPTIMIZER = OptimizerConfig(warmup_steps=1)
+
+
+def train_as_one(path):
+    """Trains the tiny preset for ten steps, and leaves its parameters."""
+    loss, params = devices.loss_and_params()
+    driver = make_driver("jit", devices.make_step(loss, 1))
+    state = driver.place(init_state(params, devices.OPTIMIZER))
+    for batch in devices.batches(10):
+        own = own_share().rows(devices.ROWS)
+        rows = {name: array[own] for name, array in batch.items()}
+        state, _ = driver.step(state, driver.split(rows))
+    leaves = jax.tree.leaves(local_copy(driver.gather(state).params))
+    by_first("saved", lambda: np.savez(path, *leaves))
+
+
+def begin(key):
+    """Returns parameters, which divide over the devices of a test too."""
+    return {"w": jnp.ones(8)}
+
+
+def task(share, stop=None):
+    """Returns what is learned: equal numbers, from batches that take their time."""
+
+    def batch(step):
+        if step == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.005)
+        rows = np.random.default_rng(step).normal(1.0, 1.0, ROWS)
+        return {"x": rows[share.rows(ROWS)].astype(np.float32)}
+
+    return Task(
+        unit="row",
+        init=begin,
+        loss=lambda params, batch, key: linear({"w": params["w"].mean()}, batch, key),
+        batches=lambda step: made_ahead(batch, STEPS, first_step=step),
+        batches_per_epoch=10,
+        shapes="rows",
+        evaluate=lambda state: {"loss": float(state.params["w"].mean())},
+    )
+
+
+def fit(workdir, learned):
+    return train_to_end(
+        workdir,
+        learned,
+        TRAINING,
+        OPTIMIZER,
+        seed=0,
+        started=time.monotonic(),
+        console=Console(file=sys.stdout, quiet=not is_first()),
+    )
+
+
+def main(folder, port, process, stop=None):
+    several = join(HostsConfig(f"127.0.0.1:{port}", 2, int(process)))
+    assert several
+    agree("folder", lambda: folder.encode().hex().ljust(64, "0")[:64])
+    if stop is not None:
+        train_as_one(Path(folder) / "params.npz")
+        by_first("made", (Path(folder) / "run").mkdir)
+    stop = int(stop) if stop is not None and process == "1" else None
+    fit(Path(folder) / "run", task(own_share(), stop))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

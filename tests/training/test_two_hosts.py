@@ -1,0 +1,92 @@
+"""Two processes on one machine train as one does, stop together, and go on."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from tests.training import one_of_two, test_devices
+from zoo.checkpoints import Checkpoints
+from zoo.data.loading import WHOLE
+from zoo.training.optimizers import make_optimizer
+from zoo.training.step import init_state
+
+
+def start_both(folder, *arguments):
+    """Returns the statuses and the outputs of both processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tests.training.one_of_two", folder, str(port)]
+    both = [
+        subprocess.Popen(
+            [*command, str(process), *arguments],
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for process in (0, 1)
+    ]
+    try:
+        outputs = [process.communicate(timeout=100)[0] for process in both]
+    finally:
+        for process in both:
+            process.kill()
+    return [process.returncode for process in both], outputs
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """Returns the folder of a run of two hosts, one of which was sent SIGTERM."""
+    folder = tmp_path_factory.mktemp("hosts")
+    statuses, outputs = start_both(folder, "70")
+    assert statuses == [143, 143], outputs
+    return folder
+
+
+def test_two_hosts_train_as_one_device(stopped):
+    loss, params = test_devices.loss_and_params()
+    state, _ = test_devices.trained(loss, params, "jit", 1)
+    with np.load(stopped / "params.npz") as found:
+        for ours, theirs in zip(
+            found.values(), jax.tree.leaves(state.params), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def last_checkpoint(workdir):
+    """Returns the last step of a run, what it has learned, and its note."""
+    optimizer = make_optimizer(one_of_two.OPTIMIZER, one_of_two.STEPS)
+    state = init_state(one_of_two.begin(None), optimizer)
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        step = checkpoints.steps()[-1]
+        return (
+            step,
+            checkpoints.restore(step, state).params["w"],
+            checkpoints.note(step),
+        )
+
+
+def test_a_signal_to_one_host_stops_both_at_one_step_and_both_go_on(stopped, tmp_path):
+    workdir = stopped / "run"
+    step, _, note = last_checkpoint(workdir)
+    assert 70 < step < one_of_two.STEPS
+    assert not note["ended"]
+    statuses, outputs = start_both(stopped)
+    assert statuses == [0, 0], outputs
+    assert f"goes on from step {step}" in outputs[0]
+    assert "step" not in outputs[1]
+    end, ours, note = last_checkpoint(workdir)
+    assert (end, note["ended"]) == (one_of_two.STEPS, True)
+
+    one_of_two.fit(tmp_path, one_of_two.task(WHOLE))
+    np.testing.assert_allclose(ours, last_checkpoint(tmp_path)[1], rtol=1e-6)
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == sorted(steps)
