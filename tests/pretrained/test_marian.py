@@ -17,6 +17,15 @@ from safetensors.numpy import load_file, save_file
 import zoo
 from experiments.translate import train
 from experiments.translate.initial import read_initial
+from tests.pretrained.reversal import (
+    HELD_OUT,
+    best,
+    differences,
+    generate,
+    num_reversed,
+    reverse,
+    sentences,
+)
 from zoo.data.batching import Bucket, pad_batch
 from zoo.data.marian_tokens import MarianTokenizer
 from zoo.data.saved_tokens import load_tokenizer
@@ -29,8 +38,6 @@ from zoo.training.step import init_state, make_train_step
 from zoo.translation.options import Defaults
 from zoo.translation.translator import Translator
 
-WORDS = [f"{a}{b}" for a in "bdfgkl" for b in ("a", "e", "i", "o")]
-LENGTHS = range(1, 8)
 # What tokenizers stumble over: digits, spaces, what is spelled in bytes, what looks
 # like a piece of grammar.
 VARIED = [
@@ -46,15 +53,6 @@ VARIED = [
     "a" * 50,
     "👍🏽",
 ]
-
-
-def sentences(rng, count):
-    lengths = rng.integers(LENGTHS.start, LENGTHS.stop, count)
-    return [" ".join(rng.choice(WORDS, length)) for length in lengths]
-
-
-def reverse(sentence):
-    return " ".join(reversed(sentence.split()))
 
 
 @pytest.fixture(scope="module")
@@ -105,18 +103,6 @@ def exported(reverser, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def held_out():
-    return sentences(np.random.default_rng(2), 50)
-
-
-def best(translator, text, beam_size=4):
-    found = translator.translate(
-        text, beam_size=beam_size, length_penalty=0.6, max_length=40
-    )
-    return [hypotheses[0].text for hypotheses in found]
-
-
-@pytest.fixture(scope="module")
 def theirs(exported):
     pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
@@ -125,17 +111,15 @@ def theirs(exported):
     return transformers.MarianMTModel.from_pretrained(exported).eval(), tokenizer
 
 
-def test_a_model_that_went_out_comes_back_and_translates_alike(
-    reverser, exported, held_out
-):
+def test_a_model_that_went_out_comes_back_and_translates_alike(reverser, exported):
     back = zoo.load(exported)
     assert isinstance(back.tokenizer, MarianTokenizer)
     assert back.defaults == Defaults(max_length=63, banned=(359, 0))
-    expected = best(reverser, held_out)
-    assert sum(a == reverse(b) for a, b in zip(expected, held_out, strict=True)) > 25
-    assert best(back, held_out) == expected
+    expected = best(reverser, HELD_OUT)
+    assert num_reversed(expected, HELD_OUT) > 25
+    assert best(back, HELD_OUT) == expected
     # Attention is found under the imported tokenizer too.
-    pair = held_out[0], expected[0]
+    pair = HELD_OUT[0], expected[0]
     assert reverser.align(*pair) == back.align(*pair)
 
 
@@ -156,58 +140,38 @@ def test_parameters_that_went_out_come_back_bit_for_bit(reverser, exported):
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])
-def test_hugging_face_writes_the_same_strings(reverser, theirs, held_out, beam_size):
+def test_hugging_face_writes_the_same_strings(reverser, theirs, beam_size):
     # Their score is ours: log p over length^α, the end counted; with early_stopping
     # False a sentence is over when no live hypothesis, at its present length, scores
     # above the worst of W that ended, as with ours. Theirs leaves padding out of the
     # softmax, since its logit is hopeless, which moves scores by less than 1e-4.
-    torch, (model, tokenizer) = pytest.importorskip("torch"), theirs
-    batch = tokenizer(held_out, return_tensors="pt", padding=True)
-    with torch.no_grad():
-        tokens = model.generate(
-            **batch, num_beams=beam_size, length_penalty=0.6, max_length=41
-        )
-    found = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    expected = best(reverser, held_out, beam_size)
-    different = [pair for pair in zip(found, expected, strict=True) if len({*pair}) > 1]
-    assert len(different) <= 2, different
+    found = generate(*theirs, HELD_OUT, beam_size)
+    expected = best(reverser, HELD_OUT, beam_size)
+    assert len(differences(found, expected)) <= 2
 
 
-def test_padding_takes_no_share_of_the_probability(
-    exported, theirs, held_out, tmp_path
-):
+def test_padding_takes_no_share_of_the_probability(exported, theirs, tmp_path):
     # As Hugging Face's conversion leaves it: nothing is added to the logit of padding,
     # which is 0 and far above the others here; theirs renormalises without it.
-    torch, tokenizer = pytest.importorskip("torch"), theirs[1]
     path = shutil.copytree(exported, tmp_path / "model")
     tensors = load_file(path / "model.safetensors")
     tensors["final_logits_bias"] -= 10
     tensors["final_logits_bias"][0, -1] = 0
     save_file(tensors, path / "model.safetensors", {"format": "pt"})
     model = type(theirs[0]).from_pretrained(path).eval()
-    batch = tokenizer(held_out, return_tensors="pt", padding=True)
-    with torch.no_grad():
-        tokens = model.generate(
-            **batch,
-            num_beams=4,
-            length_penalty=0.6,
-            max_length=41,
-            renormalize_logits=True,
-        )
-    found = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    expected = best(zoo.load(path), held_out)
-    different = [pair for pair in zip(found, expected, strict=True) if len({*pair}) > 1]
-    assert len(different) <= 2, different
+    found = generate(model, theirs[1], HELD_OUT, renormalize_logits=True)
+    expected = best(zoo.load(path), HELD_OUT)
+    assert len(differences(found, expected)) <= 2
 
 
-def test_ctranslate2_writes_the_same_strings(reverser, theirs, exported, held_out):
+def test_ctranslate2_writes_the_same_strings(reverser, theirs, exported):
     ctranslate2 = pytest.importorskip("ctranslate2")
     converted = exported.parent / "converted"
     with pytest.warns(UserWarning, match="sacremoses"):
         ctranslate2.converters.TransformersConverter(str(exported)).convert(converted)
     tokenizer = zoo.from_pretrained(exported)[2]
     table = tokenizer.piece_table()
-    pieces = [[*(table[x] for x in row), "</s>"] for row in tokenizer.encode(held_out)]
+    pieces = [[*(table[x] for x in row), "</s>"] for row in tokenizer.encode(HELD_OUT)]
     translator = ctranslate2.Translator(str(converted), inter_threads=1)
     results = translator.translate_batch(
         pieces, beam_size=4, length_penalty=0.6, max_decoding_length=40
@@ -216,9 +180,8 @@ def test_ctranslate2_writes_the_same_strings(reverser, theirs, exported, held_ou
     found = tokenizer.decode(
         [[number[piece] for piece in result.hypotheses[0]] for result in results]
     )
-    expected = best(reverser, held_out)
-    different = [pair for pair in zip(found, expected, strict=True) if len({*pair}) > 1]
-    assert len(different) <= 2, different
+    expected = best(reverser, HELD_OUT)
+    assert len(differences(found, expected)) <= 2
 
 
 def test_hugging_face_cuts_text_into_the_same_tokens(tokenizer, theirs, exported):
@@ -275,13 +238,11 @@ def test_logits_are_hugging_faces_with_padded_batches(tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_fine_tuning_begins_with_the_model_and_its_tokens(
-    exported, held_out, tmp_path, capsys
-):
+def test_fine_tuning_begins_with_the_model_and_its_tokens(exported, tmp_path, capsys):
     folder, workdir = tmp_path / "corpus", tmp_path / "run"
     folder.mkdir()
     for split in ("train", "val", "test"):
-        for language, lines in (("de", held_out), ("en", map(reverse, held_out))):
+        for language, lines in (("de", HELD_OUT), ("en", map(reverse, HELD_OUT))):
             (folder / f"{split}.{language}").write_text("\n".join(lines) + "\n")
     options = "--training.num-steps=2 --training.tokens-per-batch=800 "
     options += "--training.num-buckets=1 --optimizer.learning-rate=1e-6 "
