@@ -38,6 +38,7 @@ _PRESETS: dict[str, AnyConfig] = {**PRESETS, **VISUAL_PRESETS}
 _FILES: dict[str, str] = {
     "transformer": "zoo.models.transformer",
     "marian": "zoo.models.marian",
+    "bart": "zoo.models.bart",
     "t5": "zoo.models.t5",
     "rnn": "zoo.models.rnn_seq2seq",
     "bahdanau": "zoo.models.bahdanau_seq2seq",

@@ -368,6 +368,10 @@ CHANGED = {
         "embedding is UntiedEmbedding",
     ),
     "a norm at the end": (lambda m: m.clone(final_norm=RMSNorm), "final_norm is RMS"),
+    "a norm of embeddings": (
+        lambda m: m.clone(embedding_norm=RMSNorm),
+        "embedding_norm is RMS",
+    ),
     "cross-attention": (
         lambda m: rebuilt(m, "decoder", attention=attention(use_bias=False)),
         "decoder_0/self_attention.use_bias is False",

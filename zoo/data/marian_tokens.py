@@ -88,6 +88,10 @@ class MarianTokenizer:
         """
         return [self._encode(self._target, sentence) for sentence in unicode(sentences)]
 
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of words as they stand behind a space, so also as text."""
+        return self.encode_targets(words)
+
     def decode(self, ids: Sequence[Ids] | np.ndarray) -> list[str]:
         """Returns the text before the first end of each row, without special tokens."""
         return [self._decode(np.asarray(row, np.int64).tolist()) for row in ids]

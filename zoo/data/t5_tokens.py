@@ -60,6 +60,10 @@ class T5Tokenizer:
         """Returns the ids of what is written, which are those of what is read."""
         return self.encode(sentences)
 
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of words as they stand behind a space, so also as text."""
+        return self.encode_targets(words)
+
     def decode(self, ids: Sequence[Ids] | np.ndarray) -> list[str]:
         """Returns the text before the first end of each row, without unknown tokens."""
         rows = [np.asarray(row, np.int64).tolist() for row in ids]

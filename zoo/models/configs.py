@@ -75,6 +75,45 @@ class MarianConfig:
 
 
 @dataclass(frozen=True)
+class BartConfig:
+    """Transformer as in BART (Lewis et al. 2020), mBART and M2M100.
+
+    Attributes:
+        vocab_size: of the joint vocabulary; one table embeds both sides and scores.
+        num_layers: of the encoder.
+        positions: "learned" with a norm of the embeddings; "sinusoidal" as fairseq's,
+            without.
+        max_positions: length of the table of learned positions.
+        pre_norm: whether the norms stand before the sublayers, and at the end of each
+            stack, as in mBART and M2M100.
+        scaled: whether embeddings are multiplied by √D.
+        dropout_rate: of embeddings and sublayers.
+        attention_dropout_rate: of attention weights.
+    """
+
+    vocab_size: int = 50_265
+    num_layers: int = 6
+    num_decoder_layers: int = 6
+    model_dim: int = 768
+    mlp_dim: int = 3_072
+    num_heads: int = 12
+    activation: Literal["relu", "gelu"] = "gelu"
+    positions: Literal["learned", "sinusoidal"] = "learned"
+    max_positions: int = 1_024
+    pre_norm: bool = False
+    scaled: bool = False
+    dropout_rate: float = 0.1
+    attention_dropout_rate: float = 0.0
+    pad_id: int = 1
+    start_id: int = 2
+    eos_id: int = 2
+
+    def __post_init__(self):
+        _check_transformer(self)
+        require_positive(self, "num_decoder_layers", "max_positions")
+
+
+@dataclass(frozen=True)
 class T5Config:
     """Transformer as in T5 (Raffel et al. 2020) or its version 1.1.
 
@@ -185,7 +224,9 @@ class LuongConfig:
         require_rate(self, "dropout_rate")
 
 
-def _check_transformer(config: "TransformerConfig | MarianConfig") -> None:
+def _check_transformer(
+    config: "TransformerConfig | MarianConfig | BartConfig",
+) -> None:
     """Raises InputError unless sizes and rates make a Transformer."""
     sizes = ("vocab_size", "num_layers", "model_dim", "mlp_dim", "num_heads")
     require_positive(config, *sizes)
@@ -200,6 +241,7 @@ def _check_transformer(config: "TransformerConfig | MarianConfig") -> None:
 ModelConfig = (
     TransformerConfig
     | MarianConfig
+    | BartConfig
     | T5Config
     | RNNConfig
     | BahdanauConfig
@@ -210,6 +252,7 @@ ModelConfig = (
 FAMILIES: dict[str, type[ModelConfig]] = {
     "transformer": TransformerConfig,
     "marian": MarianConfig,
+    "bart": BartConfig,
     "t5": T5Config,
     "rnn": RNNConfig,
     "bahdanau": BahdanauConfig,

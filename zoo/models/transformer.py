@@ -59,6 +59,7 @@ class Transformer(nn.Module):
         make_embedding: makes what embeds both sides and scores the output.
         zero_start: the decoder reads zeros in the place of the start token.
         final_norm: makes the norm at the end of a stack, for blocks with `pre_norm`.
+        embedding_norm: makes the norm of the embeddings of a side, positions included.
     """
 
     encoder_block: Callable[[], nn.Module]
@@ -77,6 +78,7 @@ class Transformer(nn.Module):
     make_embedding: Callable[[int, int], Embedding] = Embedding
     zero_start: bool = False
     final_norm: Callable[[], Callable] = no_norm
+    embedding_norm: Callable[[], Callable] = no_norm
 
     def setup(self):
         self.embedding = self.make_embedding(self.vocab_size, self.model_dim)
@@ -85,6 +87,8 @@ class Transformer(nn.Module):
         self.decoder = [self.decoder_block() for _ in range(num_decoder_layers)]
         self.encoder_norm = self.final_norm()
         self.decoder_norm = self.final_norm()
+        self.source_norm = self.embedding_norm()
+        self.target_norm = self.embedding_norm()
         self.source_positions = self.encoder_positions()
         self.target_positions = self.decoder_positions()
         self.drop = Dropout(self.dropout_rate)
@@ -144,6 +148,7 @@ class Transformer(nn.Module):
         self.source_positions.check(len(positions))
         bias = self.source_positions.bias(positions, positions)
         states = self.source_positions.embed(self.embedding(source), positions)
+        states = self.source_norm(states)
         states = self.drop(states, deterministic=deterministic)
         for block in self.encoder:
             states = block(
@@ -197,7 +202,7 @@ class Transformer(nn.Module):
         states = self.embedding(tokens)
         if self.zero_start:
             states = jnp.where((tokens == self.start_id)[..., None], 0, states)
-        return self.target_positions.embed(states, positions)
+        return self.target_norm(self.target_positions.embed(states, positions))
 
 
 def build(config: TransformerConfig) -> Transformer:

@@ -204,6 +204,7 @@ def _traits(model: Transformer, params: Any) -> dict[str, Any]:
         "target_positions": bound.target_positions,
         "embedding": bound.embedding,
         "final_norm": model.final_norm,
+        "embedding_norm": model.embedding_norm,
     }
     for side, blocks in (("encoder", bound.encoder), ("decoder", bound.decoder)):
         for number, block in enumerate(blocks):

@@ -63,6 +63,18 @@ def rate(directory: Directory, name: str) -> float:
     return float(value)
 
 
+def flag(directory: Directory, name: str, default: bool) -> bool:
+    """Returns a yes or no.
+
+    Raises:
+        InputError: it is neither.
+    """
+    value = directory.config.get(name, default)
+    if not isinstance(value, bool):
+        raise _wrong(directory, name, "but must be true or false")
+    return value
+
+
 def choose(directory: Directory, name: str, known: Mapping[str, Any]) -> Any:
     """Returns what we call a word of theirs.
 

@@ -29,6 +29,13 @@ def without_padding(params: Any, pad_id: int, bias: float = HOPELESS) -> Any:
     return {**params, "embedding": {**embedding, "bias": changed}}
 
 
+def settings(directory: Directory) -> tuple[str, dict[str, Any]]:
+    """Returns the file that says how to search, and what it says."""
+    newer = "generation_config.json"
+    name = newer if directory.has(newer) else "config.json"
+    return name, directory.read_json(name)
+
+
 def search_defaults(directory: Directory) -> Defaults:
     """Returns what a directory says of the search.
 
@@ -39,9 +46,7 @@ def search_defaults(directory: Directory) -> Defaults:
         InputError: a value is not of its kind, or bans several tokens in a row,
             or one that is not there.
     """
-    newer = "generation_config.json"
-    name = newer if directory.has(newer) else "config.json"
-    values = directory.read_json(name)
+    name, values = settings(directory)
 
     def number(key: str, kind: type, default: Any, least: float = -math.inf) -> Any:
         value = values.get(key)

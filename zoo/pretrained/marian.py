@@ -110,15 +110,19 @@ def _starts_with_zeros(directory: Directory) -> bool:
     return row is not None and not row.any()
 
 
-def rules(num_heads: int) -> list[Rule]:
-    """Returns what their tensors become."""
-    tables = r"model\.(?:shared|(?:en|de)coder\.embed_tokens)|lm_head"
+def rules(num_heads: int, start: str = r"model\.") -> list[Rule]:
+    """Returns what their tensors become.
+
+    Args:
+        start: pattern of what stands before the names of tables and layers.
+    """
+    tables = r"(?:shared|(?:en|de)coder\.embed_tokens)"
     found = [
-        Rule(rf"(?:{tables})\.weight", "embedding/table"),
+        Rule(rf"(?:{start}{tables}|lm_head)\.weight", "embedding/table"),
         Rule("final_logits_bias", "embedding/bias", lambda array: array.reshape(-1)),
     ]
     for side in ("encoder", "decoder"):
-        theirs, ours = rf"model\.{side}\.layers\.(\d+)\.", rf"{side}_\1/"
+        theirs, ours = rf"{start}{side}\.layers\.(\d+)\.", rf"{side}_\1/"
         parts = {"self_attn": "self_attention"}
         if side == "decoder":
             parts["encoder_attn"] = "cross_attention"
