@@ -238,6 +238,7 @@ class AnswerDecoderConfig:
         _require_heads(self)
 
 
+TowerConfig = VisionTransformerConfig
 VisualConfig = (
     VqaBaselineConfig
     | StackedAttentionConfig
@@ -300,6 +301,16 @@ VISUAL_FAMILIES: dict[str, type[VisualConfig]] = {
     "single-stream": SingleStreamConfig,
     "vilt": ViltConfig,
     "answer-decoder": AnswerDecoderConfig,
+}
+
+# Image encoders, which are parts of models that answer.
+TOWER_FAMILIES: dict[str, type[TowerConfig]] = {"vit": VisionTransformerConfig}
+
+TOWER_PRESETS: dict[str, TowerConfig] = {
+    "vit-base": VisionTransformerConfig(),
+    "clip-vit-base": VisionTransformerConfig(
+        patch_size=32, activation="quick_gelu", embedding_norm=True, norm_epsilon=1e-5
+    ),
 }
 
 VISUAL_PRESETS: dict[str, VisualConfig] = {

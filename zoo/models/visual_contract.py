@@ -123,6 +123,12 @@ def initialize(model: VisualModel, key: jax.Array) -> Any:
     return model.init(key, *_arguments(model, image, questions))["params"]
 
 
+def initialize_encoder(encoder: ImageEncoder, key: jax.Array) -> Any:
+    """Returns freshly drawn parameters of an image encoder alone."""
+    module: Any = encoder
+    return module.init(key, jnp.zeros((1, *encoder.example_shape)))["params"]
+
+
 def answer_and_look(
     model: VisualModel,
     params: Any,
