@@ -42,6 +42,7 @@ _PRESETS: dict[str, AnyConfig] = {**PRESETS, **VISUAL_PRESETS, **TOWER_PRESETS}
 _FILES: dict[str, str] = {
     "transformer": "zoo.models.transformer",
     "marian": "zoo.models.marian",
+    "marian-separate": "zoo.models.marian",
     "bart": "zoo.models.bart",
     "t5": "zoo.models.t5",
     "rnn": "zoo.models.rnn_seq2seq",

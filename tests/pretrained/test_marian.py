@@ -32,6 +32,8 @@ from zoo.data.saved_tokens import load_tokenizer
 from zoo.data.tokenizer import Tokenizer
 from zoo.losses import tied_cross_entropy
 from zoo.models.contract import initialize
+from zoo.pretrained import marian
+from zoo.pretrained.directory import open_directory
 from zoo.pretrained.export import save_pretrained
 from zoo.pretrained.generation import UNLIKELY
 from zoo.training.step import init_state, make_train_step
@@ -221,9 +223,6 @@ def test_logits_are_hugging_faces_with_padded_batches(tmp_path):
             parameter.data += 0.3 * torch.randn_like(parameter)
     theirs.final_logits_bias.normal_()
     theirs.save_pretrained(tmp_path)
-    from zoo.pretrained import marian
-    from zoo.pretrained.directory import open_directory
-
     directory = open_directory(tmp_path)
     (model, params) = marian.load_weights(directory)
     source = np.array([[5, 6, 7, 0, 39, 39], [8, 9, 10, 11, 12, 0]])
@@ -273,6 +272,94 @@ def test_fine_tuning_begins_with_the_model_and_its_tokens(exported, tmp_path, ca
     shutil.rmtree(source)  # what it began with is needed no more
     train.main(arguments)
     assert "is finished" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def separate(exported, tmp_path_factory):
+    """The same model with two tables: what is written is numbered the other way."""
+    path = shutil.copytree(exported, tmp_path_factory.mktemp("two") / "model")
+    table = json.loads((path / "vocab.json").read_text())
+    special = ("</s>", "<unk>", "<pad>")
+    moving = [number for piece, number in table.items() if piece not in special]
+    place = {number: number for number in table.values()}
+    place |= dict(zip(moving, reversed(moving), strict=True))
+    numbers = {piece: place[number] for piece, number in table.items()}
+    (path / "target_vocab.json").write_text(json.dumps(numbers))
+    tensors, order = (
+        load_file(path / "model.safetensors"),
+        np.argsort([*place.values()]),
+    )
+    order = np.array([*place])[order]
+    tensors["model.encoder.embed_tokens.weight"] = tensors.pop("model.shared.weight")
+    tensors["model.decoder.embed_tokens.weight"] = tensors[
+        "model.encoder.embed_tokens.weight"
+    ][order]
+    tensors["final_logits_bias"] = tensors["final_logits_bias"][:, order]
+    save_file(tensors, path / "model.safetensors", {"format": "pt"})
+    config = json.loads((path / "config.json").read_text())
+    config |= {"share_encoder_decoder_embeddings": False}
+    config |= {"decoder_vocab_size": config["vocab_size"]}
+    (path / "config.json").write_text(json.dumps(config))
+    settings = json.loads((path / "tokenizer_config.json").read_text())
+    settings |= {"separate_vocabs": True}
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    return path
+
+
+def test_what_is_written_may_have_a_table_of_its_own(reverser, separate, tmp_path):
+    found, expected = zoo.load(separate), best(reverser, HELD_OUT)
+    assert found.model.make_source_embedding is not None
+    assert best(found, HELD_OUT) == expected
+    pair = HELD_OUT[0], expected[0]
+    assert found.align(*pair) == reverser.align(*pair)
+    maps = [translator.attention(*pair) for translator in (found, reverser)]
+    assert maps[0].source_pieces == maps[1].source_pieces
+    assert maps[0].target_pieces == maps[1].target_pieces
+    found.tokenizer.save(tmp_path / "tokenizer.model")
+    loaded = load_tokenizer(tmp_path / "tokenizer.model")
+    assert loaded.encode(VARIED) == found.tokenizer.encode(VARIED)
+    assert loaded.encode_targets(["ba"]) == found.tokenizer.encode_targets(["ba"])
+    assert loaded.encode_targets(["ba"]) != loaded.encode(["ba"])
+
+
+def test_hugging_face_reads_two_tables_alike(separate, theirs):
+    torch, (joint, _) = pytest.importorskip("torch"), theirs
+    with pytest.warns(UserWarning, match="sacremoses"):
+        tokenizer = type(theirs[1]).from_pretrained(separate)
+    ours = zoo.load(separate).tokenizer
+    text = [line for line in VARIED if "<s>" not in line]
+    ids = ours.encode_targets(text)
+    assert [[*x, ours.eos_id] for x in ours.encode(text)] == tokenizer(text)[
+        "input_ids"
+    ]
+    assert [[*x, ours.eos_id] for x in ids] == tokenizer(text_target=text)["input_ids"]
+    assert ours.decode(ids) == tokenizer.batch_decode(ids)
+    model, params = marian.load_weights(open_directory(separate))
+    other = type(joint).from_pretrained(separate).eval()
+    source = np.array([[5, 6, 7, 0, 359, 359], [8, 9, 10, 11, 12, 0]])
+    inputs = np.array([[359, 4, 5, 6], [359, 7, 8, 0]])
+    with torch.no_grad():
+        expected = other(
+            input_ids=torch.tensor(source),
+            attention_mask=torch.tensor(source != 359),
+            decoder_input_ids=torch.tensor(inputs),
+        ).logits.numpy()
+    found = model.apply({"params": params}, jnp.array(source), jnp.array(inputs))
+    np.testing.assert_allclose(found[..., :-1], expected[..., :-1], atol=1e-4)
+
+
+def test_two_tables_have_the_same_special_tokens(separate, tmp_path):
+    path = shutil.copytree(separate, tmp_path / "model")
+    table = json.loads((path / "target_vocab.json").read_text())
+    table["<pad>"], table["</s>"] = table["</s>"], table["<pad>"]
+    (path / "target_vocab.json").write_text(json.dumps(table))
+    with pytest.raises(zoo.InputError, match=r"<pad> and </s> have other numbers"):
+        zoo.load(path)
+    table = json.loads((path / "vocab.json").read_text())
+    (path / "vocab.json").write_text(json.dumps({**table, "more": 400}))
+    shutil.copy(separate / "target_vocab.json", path)
+    with pytest.raises(zoo.InputError, match="more than the 360 tokens"):
+        zoo.load(path)
 
 
 @pytest.fixture
@@ -336,7 +423,7 @@ def test_a_damaged_tokenizer_is_named(exported, tmp_path, name, content):
     ("field", "value"),
     [
         ("scale_embedding", False),
-        ("share_encoder_decoder_embeddings", False),
+        ("share_encoder_decoder_embeddings", "no"),
         ("decoder_ffn_dim", 7),
         ("activation_function", "tanh"),
         ("vocab_size", "many"),

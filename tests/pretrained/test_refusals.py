@@ -368,6 +368,10 @@ CHANGED = {
         "embedding is UntiedEmbedding",
     ),
     "a norm at the end": (lambda m: m.clone(final_norm=RMSNorm), "final_norm is RMS"),
+    "a table of the source": (
+        lambda m: m.clone(make_source_embedding=lambda: Embedding(9, 8)),
+        "source_embedding is <lambda>",
+    ),
     "a norm of embeddings": (
         lambda m: m.clone(embedding_norm=RMSNorm),
         "embedding_norm is RMS",

@@ -100,6 +100,11 @@ class JsonTokenizer:
             self._where,
         )
 
+    @property
+    def source_tokens(self) -> "JsonTokenizer":
+        """Itself: what is read has the same ids."""
+        return self
+
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """Returns the ids of sentences to read, without an end; none of an empty one.
 

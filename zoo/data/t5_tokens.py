@@ -48,6 +48,11 @@ class T5Tokenizer:
         """The number of ids: the rows that an embedding of them needs."""
         return self._vocab_size
 
+    @property
+    def source_tokens(self) -> "T5Tokenizer":
+        """Itself: what is read has the same ids."""
+        return self
+
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """Returns the ids of sentences, without start and end.
 

@@ -27,6 +27,11 @@ class TextTokens(Protocol):
         """The id of what the vocabulary lacks."""
         ...
 
+    @property
+    def source_tokens(self) -> "TextTokens":
+        """Texts and labels of what is read, if its ids have others; else itself."""
+        ...
+
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """Returns the ids of sentences to read, without start and end.
 

@@ -131,6 +131,11 @@ class Tokenizer:
         """The number of ids: the rows that an embedding of them needs."""
         return self._processor.vocab_size()
 
+    @property
+    def source_tokens(self) -> "Tokenizer":
+        """Itself: what is read has the same ids."""
+        return self
+
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """Returns the ids of each sentence, without start and end.
 

@@ -75,6 +75,22 @@ class MarianConfig:
 
 
 @dataclass(frozen=True)
+class SeparateMarianConfig(MarianConfig):
+    """Marian's Transformer with a table of its own for what is read.
+
+    Attributes:
+        vocab_size: of what is written.
+        source_vocab_size: of what is read; the special ids are the same.
+    """
+
+    source_vocab_size: int = 8_000
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_positive(self, "source_vocab_size")
+
+
+@dataclass(frozen=True)
 class BartConfig:
     """Transformer as in BART (Lewis et al. 2020), mBART and M2M100.
 
@@ -241,6 +257,7 @@ def _check_transformer(
 ModelConfig = (
     TransformerConfig
     | MarianConfig
+    | SeparateMarianConfig
     | BartConfig
     | T5Config
     | RNNConfig
@@ -252,6 +269,7 @@ ModelConfig = (
 FAMILIES: dict[str, type[ModelConfig]] = {
     "transformer": TransformerConfig,
     "marian": MarianConfig,
+    "marian-separate": SeparateMarianConfig,
     "bart": BartConfig,
     "t5": T5Config,
     "rnn": RNNConfig,

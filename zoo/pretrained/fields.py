@@ -33,6 +33,16 @@ def layers(directory: Directory, name: str) -> int:
     return value
 
 
+def target_size(directory: Directory) -> int:
+    """Returns the number of tokens that are written: Marian's may differ in both.
+
+    Raises:
+        InputError: it is none.
+    """
+    separate = not flag(directory, "share_encoder_decoder_embeddings", True)
+    return integer(directory, "decoder_vocab_size" if separate else "vocab_size")
+
+
 def token(directory: Directory, name: str) -> int:
     """Returns the id of a special token.
 

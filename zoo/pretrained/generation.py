@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from zoo.errors import InputError
 from zoo.pretrained.directory import Directory
-from zoo.pretrained.fields import integer
+from zoo.pretrained.fields import target_size
 from zoo.translation.options import Defaults
 
 HOPELESS = -1e9  # the bias of a token that is never written
@@ -72,7 +72,7 @@ def search_defaults(directory: Directory) -> Defaults:
             f"{directory.root / name}: bad_words_ids is {str(banned)[:80]}, but only "
             "single tokens can be banned"
         )
-    vocab_size = integer(directory, "vocab_size")
+    vocab_size = target_size(directory)
     if not all(0 <= token < vocab_size for (token,) in banned):
         raise InputError(
             f"{directory.root / name}: bad_words_ids is {str(banned)[:80]}, but the "

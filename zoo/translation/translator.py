@@ -369,8 +369,9 @@ class Translator:
         layer = len(layers) if layer is None else layer
         check_range("layer", layer, 1, len(layers))
         weights = layers[layer - 1].mean(axis=0)
-        texts = token_texts(self.tokenizer)
+        texts = token_texts(self.tokenizer.source_tokens)
         source_texts = [texts[token] for token in source_ids]
+        texts = token_texts(self.tokenizer)
         target_texts = [texts[token] for token in target_ids[: len(weights)]]
         # What stands before the text, such as the name of a language, is no word.
         first_key, first_query = _first(source_texts), _first(target_texts)
