@@ -372,6 +372,8 @@ def test_a_description_tells_paper_config_and_size():
         # The class token holds its own position; CLIP's pixels come with a bias.
         ("vit-base", 85_798_656 - 768),
         ("clip-vit-base", 87_456_000 - 768 + 768),
+        # Without the classifier, and of each BatchNorm a bias alone.
+        ("efficientnet-lite0", 4_652_008 - 1_281_000 - 21_008),
     ],
 )
 def test_the_presets_of_others_have_their_sizes(name, num_params):

