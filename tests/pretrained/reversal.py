@@ -40,7 +40,7 @@ def num_reversed(found, text):
     return sum(a == reverse(b) for a, b in zip(found, text, strict=True))
 
 
-def learn(model, encode, encode_targets, num_steps=200, learning_rate=1e-2):
+def learn(model, encode, encode_targets, num_steps=150, learning_rate=1e-2):
     """Trains a torch model to reverse; returns it.
 
     Args:

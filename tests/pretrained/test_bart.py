@@ -111,7 +111,7 @@ def test_hugging_face_writes_the_same_strings(reverser, beam_size):
     # They count the language in the length of a sentence, we do not.
     *theirs, folder = reverser
     found = generate(*theirs, HELD_OUT, beam_size)
-    assert num_reversed(found, HELD_OUT) > 15
+    assert num_reversed(found, HELD_OUT) > 10
     assert len(differences(best(zoo.load(folder), HELD_OUT, beam_size), found)) <= 2
 
 
@@ -136,6 +136,7 @@ def test_hugging_face_cuts_text_into_the_same_tokens(reverser, tmp_path):
     assert loaded.encode_targets(["ba"]) == ours.encode_targets(["ba"])
 
 
+@pytest.mark.parametrize("reverser", ["m2m_100"], indirect=True)
 def test_a_score_leaves_out_what_every_sentence_begins_with(reverser):
     translator, text = zoo.load(reverser[2]), HELD_OUT[0]
     options = {"length_penalty": 0.6, "max_length": 40}
