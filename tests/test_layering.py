@@ -47,7 +47,7 @@ MAY_IMPORT = {
         "zoo.translation.options",
     ),
     "zoo.pretrained.directory": (),
-    "zoo.catalogue": ("zoo.models",),
+    "zoo.catalogue": ("zoo.models", "zoo.layers.vision"),
     "zoo.translation": (
         "zoo.translation",
         "zoo.catalogue",

@@ -43,6 +43,8 @@ def load(
     *,
     average: int | None = None,
     revision: str | None = None,
+    source_language: str | None = None,
+    target_language: str | None = None,
 ) -> "Translator | VisualAnswerer":
     """Returns the translator, or the answerer, that training left in a folder.
 
@@ -55,6 +57,9 @@ def load(
         average: takes the mean of the parameters of the last so many checkpoints; 1
             takes the best one, None does as the run's own test does.
         revision: branch, tag or commit on the hub; None takes the main branch.
+        source_language: what a model of many languages of others reads, by its own
+            name, as "deu_Latn" of NLLB; None leaves it as its directory says.
+        target_language: what it writes, likewise.
 
     Raises:
         InputError: there is no finished checkpoint in a folder, there are too few, the
@@ -71,11 +76,16 @@ def load(
                 f"{paths[0]}: weights of others, with no checkpoints to average; leave "
                 "average out"
             )
-        return _from_pretrained(paths[0], revision)
+        return _from_pretrained(paths[0], revision, (source_language, target_language))
     if revision is not None:
         raise InputError(
             f"{paths[0]}: a run, and no id on the hub, so that it has no revision "
             f"{revision!r}; leave revision out"
+        )
+    if language := source_language or target_language:
+        raise InputError(
+            f"{paths[0]}: a run, whose languages are those it has learned; leave "
+            f"{language} out"
         )
     answerers = [one for one in paths if _sees(one)]
     if not answerers:
@@ -161,7 +171,9 @@ def _is_pretrained(path: "str | Path") -> bool:
 
 
 def _from_pretrained(
-    path: "str | Path", revision: str | None
+    path: "str | Path",
+    revision: str | None,
+    languages: tuple[str | None, str | None],
 ) -> "Translator | VisualAnswerer":
     from zoo.pretrained.loading import TRANSLATORS, find
 
@@ -169,7 +181,12 @@ def _from_pretrained(
     if directory.config.get("model_type") in TRANSLATORS:
         from zoo.translation.translator import Translator
 
-        return Translator.from_pretrained(directory.root)
+        return Translator.from_pretrained(directory.root, languages=languages)
+    if any(languages):
+        raise InputError(
+            f"{path}: no translator, so that it has no languages to choose; leave them "
+            "out"
+        )
     from zoo.visual.answerer import VisualAnswerer
 
     return VisualAnswerer.from_pretrained(directory.root)

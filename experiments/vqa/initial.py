@@ -9,7 +9,7 @@ import jax
 from experiments.vqa.config import Config
 from zoo.errors import InputError
 from zoo.models.visual_contract import initialize
-from zoo.pretrained import vit
+from zoo.pretrained import efficientnet, vit
 from zoo.pretrained.loading import family_of, find
 from zoo.training.optimizers import is_learned
 
@@ -34,11 +34,14 @@ def with_tower(config: Config) -> Config:
             "preset that has one, such as daquar-vit"
         )
     directory = find(config.init_from)
-    if family_of(directory) is not vit:
+    family = family_of(directory)
+    if family not in (vit, efficientnet):
         raise InputError(
-            f"{config.init_from}: neither a ViT nor a CLIP, so no tower of a model"
+            f"{config.init_from}: neither a ViT, a CLIP nor an EfficientNet, so no "
+            "tower of a model"
         )
-    return replace(config, model=replace(config.model, tower=vit.config_of(directory)))
+    tower = family.config_of(directory)
+    return replace(config, model=replace(config.model, tower=tower))
 
 
 def initial_params(config: Config, model: Any) -> Any:
@@ -51,7 +54,8 @@ def initial_params(config: Config, model: Any) -> Any:
     is_learned(shapes, config.optimizer.frozen)
     if config.init_from is None:
         return None
-    _, tower, _ = vit.load(find(config.init_from))
+    directory = find(config.init_from)
+    _, tower, _ = family_of(directory).load(directory)
 
     def draw_rest(key):
         params = initialize(model, key)

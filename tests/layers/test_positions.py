@@ -8,6 +8,7 @@ import pytest
 from zoo.layers.attention import MultiHeadAttention, attention_weights
 from zoo.layers.positions import (
     AlibiPositions,
+    FairseqPositions,
     LearnedPositions,
     Positions,
     RelativePositions,
@@ -238,3 +239,13 @@ def test_without_positions_attention_commutes_with_a_permutation_of_its_keys():
     first = turned.apply(variables, memory, memory, positions=places)
     second = turned.apply(variables, *[memory[:, order]] * 2, positions=places)
     assert np.abs(second - first[:, order]).max() > 1e-3
+
+
+def test_fairseqs_longest_wavelength_is_ten_thousand_times_the_shortest():
+    # Width 6: angles p, p / 100 and p / 10000 of positions p, counted from 2.
+    states = FairseqPositions(2).apply(
+        {}, jnp.zeros((1, 2, 6)), jnp.arange(2), method="embed"
+    )
+    angles = np.array([[2, 0.02, 0.0002], [3, 0.03, 0.0003]])
+    expected = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+    np.testing.assert_allclose(states[0], expected, atol=1e-6)

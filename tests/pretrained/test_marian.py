@@ -17,20 +17,29 @@ from safetensors.numpy import load_file, save_file
 import zoo
 from experiments.translate import train
 from experiments.translate.initial import read_initial
+from tests.pretrained.reversal import (
+    HELD_OUT,
+    best,
+    differences,
+    generate,
+    num_reversed,
+    reverse,
+    sentences,
+)
 from zoo.data.batching import Bucket, pad_batch
 from zoo.data.marian_tokens import MarianTokenizer
 from zoo.data.saved_tokens import load_tokenizer
 from zoo.data.tokenizer import Tokenizer
 from zoo.losses import tied_cross_entropy
 from zoo.models.contract import initialize
+from zoo.pretrained import marian
+from zoo.pretrained.directory import open_directory
 from zoo.pretrained.export import save_pretrained
 from zoo.pretrained.generation import UNLIKELY
 from zoo.training.step import init_state, make_train_step
 from zoo.translation.options import Defaults
 from zoo.translation.translator import Translator
 
-WORDS = [f"{a}{b}" for a in "bdfgkl" for b in ("a", "e", "i", "o")]
-LENGTHS = range(1, 8)
 # What tokenizers stumble over: digits, spaces, what is spelled in bytes, what looks
 # like a piece of grammar.
 VARIED = [
@@ -46,15 +55,6 @@ VARIED = [
     "a" * 50,
     "👍🏽",
 ]
-
-
-def sentences(rng, count):
-    lengths = rng.integers(LENGTHS.start, LENGTHS.stop, count)
-    return [" ".join(rng.choice(WORDS, length)) for length in lengths]
-
-
-def reverse(sentence):
-    return " ".join(reversed(sentence.split()))
 
 
 @pytest.fixture(scope="module")
@@ -105,18 +105,6 @@ def exported(reverser, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def held_out():
-    return sentences(np.random.default_rng(2), 50)
-
-
-def best(translator, text, beam_size=4):
-    found = translator.translate(
-        text, beam_size=beam_size, length_penalty=0.6, max_length=40
-    )
-    return [hypotheses[0].text for hypotheses in found]
-
-
-@pytest.fixture(scope="module")
 def theirs(exported):
     pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
@@ -125,17 +113,15 @@ def theirs(exported):
     return transformers.MarianMTModel.from_pretrained(exported).eval(), tokenizer
 
 
-def test_a_model_that_went_out_comes_back_and_translates_alike(
-    reverser, exported, held_out
-):
+def test_a_model_that_went_out_comes_back_and_translates_alike(reverser, exported):
     back = zoo.load(exported)
     assert isinstance(back.tokenizer, MarianTokenizer)
     assert back.defaults == Defaults(max_length=63, banned=(359, 0))
-    expected = best(reverser, held_out)
-    assert sum(a == reverse(b) for a, b in zip(expected, held_out, strict=True)) > 25
-    assert best(back, held_out) == expected
+    expected = best(reverser, HELD_OUT)
+    assert num_reversed(expected, HELD_OUT) > 25
+    assert best(back, HELD_OUT) == expected
     # Attention is found under the imported tokenizer too.
-    pair = held_out[0], expected[0]
+    pair = HELD_OUT[0], expected[0]
     assert reverser.align(*pair) == back.align(*pair)
 
 
@@ -156,58 +142,38 @@ def test_parameters_that_went_out_come_back_bit_for_bit(reverser, exported):
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])
-def test_hugging_face_writes_the_same_strings(reverser, theirs, held_out, beam_size):
+def test_hugging_face_writes_the_same_strings(reverser, theirs, beam_size):
     # Their score is ours: log p over length^α, the end counted; with early_stopping
     # False a sentence is over when no live hypothesis, at its present length, scores
     # above the worst of W that ended, as with ours. Theirs leaves padding out of the
     # softmax, since its logit is hopeless, which moves scores by less than 1e-4.
-    torch, (model, tokenizer) = pytest.importorskip("torch"), theirs
-    batch = tokenizer(held_out, return_tensors="pt", padding=True)
-    with torch.no_grad():
-        tokens = model.generate(
-            **batch, num_beams=beam_size, length_penalty=0.6, max_length=41
-        )
-    found = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    expected = best(reverser, held_out, beam_size)
-    different = [pair for pair in zip(found, expected, strict=True) if len({*pair}) > 1]
-    assert len(different) <= 2, different
+    found = generate(*theirs, HELD_OUT, beam_size)
+    expected = best(reverser, HELD_OUT, beam_size)
+    assert len(differences(found, expected)) <= 2
 
 
-def test_padding_takes_no_share_of_the_probability(
-    exported, theirs, held_out, tmp_path
-):
+def test_padding_takes_no_share_of_the_probability(exported, theirs, tmp_path):
     # As Hugging Face's conversion leaves it: nothing is added to the logit of padding,
     # which is 0 and far above the others here; theirs renormalises without it.
-    torch, tokenizer = pytest.importorskip("torch"), theirs[1]
     path = shutil.copytree(exported, tmp_path / "model")
     tensors = load_file(path / "model.safetensors")
     tensors["final_logits_bias"] -= 10
     tensors["final_logits_bias"][0, -1] = 0
     save_file(tensors, path / "model.safetensors", {"format": "pt"})
     model = type(theirs[0]).from_pretrained(path).eval()
-    batch = tokenizer(held_out, return_tensors="pt", padding=True)
-    with torch.no_grad():
-        tokens = model.generate(
-            **batch,
-            num_beams=4,
-            length_penalty=0.6,
-            max_length=41,
-            renormalize_logits=True,
-        )
-    found = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    expected = best(zoo.load(path), held_out)
-    different = [pair for pair in zip(found, expected, strict=True) if len({*pair}) > 1]
-    assert len(different) <= 2, different
+    found = generate(model, theirs[1], HELD_OUT, renormalize_logits=True)
+    expected = best(zoo.load(path), HELD_OUT)
+    assert len(differences(found, expected)) <= 2
 
 
-def test_ctranslate2_writes_the_same_strings(reverser, theirs, exported, held_out):
+def test_ctranslate2_writes_the_same_strings(reverser, theirs, exported):
     ctranslate2 = pytest.importorskip("ctranslate2")
     converted = exported.parent / "converted"
     with pytest.warns(UserWarning, match="sacremoses"):
         ctranslate2.converters.TransformersConverter(str(exported)).convert(converted)
     tokenizer = zoo.from_pretrained(exported)[2]
     table = tokenizer.piece_table()
-    pieces = [[*(table[x] for x in row), "</s>"] for row in tokenizer.encode(held_out)]
+    pieces = [[*(table[x] for x in row), "</s>"] for row in tokenizer.encode(HELD_OUT)]
     translator = ctranslate2.Translator(str(converted), inter_threads=1)
     results = translator.translate_batch(
         pieces, beam_size=4, length_penalty=0.6, max_decoding_length=40
@@ -216,9 +182,8 @@ def test_ctranslate2_writes_the_same_strings(reverser, theirs, exported, held_ou
     found = tokenizer.decode(
         [[number[piece] for piece in result.hypotheses[0]] for result in results]
     )
-    expected = best(reverser, held_out)
-    different = [pair for pair in zip(found, expected, strict=True) if len({*pair}) > 1]
-    assert len(different) <= 2, different
+    expected = best(reverser, HELD_OUT)
+    assert len(differences(found, expected)) <= 2
 
 
 def test_hugging_face_cuts_text_into_the_same_tokens(tokenizer, theirs, exported):
@@ -258,9 +223,6 @@ def test_logits_are_hugging_faces_with_padded_batches(tmp_path):
             parameter.data += 0.3 * torch.randn_like(parameter)
     theirs.final_logits_bias.normal_()
     theirs.save_pretrained(tmp_path)
-    from zoo.pretrained import marian
-    from zoo.pretrained.directory import open_directory
-
     directory = open_directory(tmp_path)
     (model, params) = marian.load_weights(directory)
     source = np.array([[5, 6, 7, 0, 39, 39], [8, 9, 10, 11, 12, 0]])
@@ -275,13 +237,11 @@ def test_logits_are_hugging_faces_with_padded_batches(tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_fine_tuning_begins_with_the_model_and_its_tokens(
-    exported, held_out, tmp_path, capsys
-):
+def test_fine_tuning_begins_with_the_model_and_its_tokens(exported, tmp_path, capsys):
     folder, workdir = tmp_path / "corpus", tmp_path / "run"
     folder.mkdir()
     for split in ("train", "val", "test"):
-        for language, lines in (("de", held_out), ("en", map(reverse, held_out))):
+        for language, lines in (("de", HELD_OUT), ("en", map(reverse, HELD_OUT))):
             (folder / f"{split}.{language}").write_text("\n".join(lines) + "\n")
     options = "--training.num-steps=2 --training.tokens-per-batch=800 "
     options += "--training.num-buckets=1 --optimizer.learning-rate=1e-6 "
@@ -312,6 +272,94 @@ def test_fine_tuning_begins_with_the_model_and_its_tokens(
     shutil.rmtree(source)  # what it began with is needed no more
     train.main(arguments)
     assert "is finished" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def separate(exported, tmp_path_factory):
+    """The same model with two tables: what is written is numbered the other way."""
+    path = shutil.copytree(exported, tmp_path_factory.mktemp("two") / "model")
+    table = json.loads((path / "vocab.json").read_text())
+    special = ("</s>", "<unk>", "<pad>")
+    moving = [number for piece, number in table.items() if piece not in special]
+    place = {number: number for number in table.values()}
+    place |= dict(zip(moving, reversed(moving), strict=True))
+    numbers = {piece: place[number] for piece, number in table.items()}
+    (path / "target_vocab.json").write_text(json.dumps(numbers))
+    tensors, order = (
+        load_file(path / "model.safetensors"),
+        np.argsort([*place.values()]),
+    )
+    order = np.array([*place])[order]
+    tensors["model.encoder.embed_tokens.weight"] = tensors.pop("model.shared.weight")
+    tensors["model.decoder.embed_tokens.weight"] = tensors[
+        "model.encoder.embed_tokens.weight"
+    ][order]
+    tensors["final_logits_bias"] = tensors["final_logits_bias"][:, order]
+    save_file(tensors, path / "model.safetensors", {"format": "pt"})
+    config = json.loads((path / "config.json").read_text())
+    config |= {"share_encoder_decoder_embeddings": False}
+    config |= {"decoder_vocab_size": config["vocab_size"]}
+    (path / "config.json").write_text(json.dumps(config))
+    settings = json.loads((path / "tokenizer_config.json").read_text())
+    settings |= {"separate_vocabs": True}
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    return path
+
+
+def test_what_is_written_may_have_a_table_of_its_own(reverser, separate, tmp_path):
+    found, expected = zoo.load(separate), best(reverser, HELD_OUT)
+    assert found.model.make_source_embedding is not None
+    assert best(found, HELD_OUT) == expected
+    pair = HELD_OUT[0], expected[0]
+    assert found.align(*pair) == reverser.align(*pair)
+    maps = [translator.attention(*pair) for translator in (found, reverser)]
+    assert maps[0].source_pieces == maps[1].source_pieces
+    assert maps[0].target_pieces == maps[1].target_pieces
+    found.tokenizer.save(tmp_path / "tokenizer.model")
+    loaded = load_tokenizer(tmp_path / "tokenizer.model")
+    assert loaded.encode(VARIED) == found.tokenizer.encode(VARIED)
+    assert loaded.encode_targets(["ba"]) == found.tokenizer.encode_targets(["ba"])
+    assert loaded.encode_targets(["ba"]) != loaded.encode(["ba"])
+
+
+def test_hugging_face_reads_two_tables_alike(separate, theirs):
+    torch, (joint, _) = pytest.importorskip("torch"), theirs
+    with pytest.warns(UserWarning, match="sacremoses"):
+        tokenizer = type(theirs[1]).from_pretrained(separate)
+    ours = zoo.load(separate).tokenizer
+    text = [line for line in VARIED if "<s>" not in line]
+    ids = ours.encode_targets(text)
+    assert [[*x, ours.eos_id] for x in ours.encode(text)] == tokenizer(text)[
+        "input_ids"
+    ]
+    assert [[*x, ours.eos_id] for x in ids] == tokenizer(text_target=text)["input_ids"]
+    assert ours.decode(ids) == tokenizer.batch_decode(ids)
+    model, params = marian.load_weights(open_directory(separate))
+    other = type(joint).from_pretrained(separate).eval()
+    source = np.array([[5, 6, 7, 0, 359, 359], [8, 9, 10, 11, 12, 0]])
+    inputs = np.array([[359, 4, 5, 6], [359, 7, 8, 0]])
+    with torch.no_grad():
+        expected = other(
+            input_ids=torch.tensor(source),
+            attention_mask=torch.tensor(source != 359),
+            decoder_input_ids=torch.tensor(inputs),
+        ).logits.numpy()
+    found = model.apply({"params": params}, jnp.array(source), jnp.array(inputs))
+    np.testing.assert_allclose(found[..., :-1], expected[..., :-1], atol=1e-4)
+
+
+def test_two_tables_have_the_same_special_tokens(separate, tmp_path):
+    path = shutil.copytree(separate, tmp_path / "model")
+    table = json.loads((path / "target_vocab.json").read_text())
+    table["<pad>"], table["</s>"] = table["</s>"], table["<pad>"]
+    (path / "target_vocab.json").write_text(json.dumps(table))
+    with pytest.raises(zoo.InputError, match=r"<pad> and </s> have other numbers"):
+        zoo.load(path)
+    table = json.loads((path / "vocab.json").read_text())
+    (path / "vocab.json").write_text(json.dumps({**table, "more": 400}))
+    shutil.copy(separate / "target_vocab.json", path)
+    with pytest.raises(zoo.InputError, match="more than the 360 tokens"):
+        zoo.load(path)
 
 
 @pytest.fixture
@@ -375,7 +423,7 @@ def test_a_damaged_tokenizer_is_named(exported, tmp_path, name, content):
     ("field", "value"),
     [
         ("scale_embedding", False),
-        ("share_encoder_decoder_embeddings", False),
+        ("share_encoder_decoder_embeddings", "no"),
         ("decoder_ffn_dim", 7),
         ("activation_function", "tanh"),
         ("vocab_size", "many"),

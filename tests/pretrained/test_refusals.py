@@ -368,6 +368,14 @@ CHANGED = {
         "embedding is UntiedEmbedding",
     ),
     "a norm at the end": (lambda m: m.clone(final_norm=RMSNorm), "final_norm is RMS"),
+    "a table of the source": (
+        lambda m: m.clone(make_source_embedding=lambda: Embedding(9, 8)),
+        "source_embedding is <lambda>",
+    ),
+    "a norm of embeddings": (
+        lambda m: m.clone(embedding_norm=RMSNorm),
+        "embedding_norm is RMS",
+    ),
     "cross-attention": (
         lambda m: rebuilt(m, "decoder", attention=attention(use_bias=False)),
         "decoder_0/self_attention.use_bias is False",

@@ -1,8 +1,8 @@
 """The tokens of Marian's models as Hugging Face keeps them: two sentencepiece models.
 
 One cuts what is read and one what is written; a common table, vocab.json, numbers the
-pieces of both. Models of several target languages are told which one by a token like
-``>>fra<<`` before the text.
+pieces of both, unless target_vocab.json numbers those that are written. Models of
+several target languages are told which one by a token like ``>>fra<<`` before the text.
 """
 
 import io
@@ -21,6 +21,7 @@ from zoo.data.tokenizer import label
 from zoo.errors import InputError, read_limited, unknown
 
 FILES = ("source.spm", "target.spm", "vocab.json")
+TARGET_TABLE = "target_vocab.json"
 _SPECIAL = ("<pad>", "</s>", "<unk>")
 MAX_BYTES = 2**27  # of an archive, and of what it unpacks to
 _LANGUAGE = re.compile(r">>[^<>]*<<")
@@ -31,8 +32,9 @@ class MarianTokenizer:
     """Sentences to read or written to lists of ids, and ids that are written to text.
 
     Args:
-        files: the content of the three FILES.
-        vocab_size: rows of the model's embedding; None for as many as are numbered.
+        files: the content of the three FILES, and of TARGET_TABLE if there is one.
+        vocab_size: rows of the table of what is written; None for as many as are
+            numbered.
         where: what an error calls the files.
 
     Raises:
@@ -49,12 +51,13 @@ class MarianTokenizer:
         self._source, self._target = (
             read_subwords(files[name], f"{where}/{name}") for name in FILES[:2]
         )
-        self._number = _numbers(files["vocab.json"], f"{where}/vocab.json")
+        name = TARGET_TABLE if TARGET_TABLE in files else FILES[2]
+        self._number = _numbers(files[name], f"{where}/{name}")
         self._vocab_size = max(self._number.values()) + 1
         if vocab_size is not None:
             if vocab_size < self._vocab_size:
                 raise InputError(
-                    f"{where}/vocab.json: numbers up to {self._vocab_size - 1}, but "
+                    f"{where}/{name}: numbers up to {self._vocab_size - 1}, but "
                     f"the model has {vocab_size} tokens; download the directory again"
                 )
             self._vocab_size = vocab_size
@@ -63,6 +66,20 @@ class MarianTokenizer:
         )
         self._piece = {number: piece for piece, number in self._number.items()}
         self._languages = sorted(filter(_LANGUAGE.fullmatch, self._number))
+        self.source_tokens = self
+        if TARGET_TABLE in files:
+            self.source_tokens = self._of_source(where)
+
+    def _of_source(self, where: str) -> "MarianTokenizer":
+        """Returns the tokens of what is read, where they have a table of their own."""
+        files = {FILES[0]: self.files[FILES[0]], FILES[1]: self.files[FILES[0]]}
+        source = MarianTokenizer({**files, FILES[2]: self.files[FILES[2]]}, None, where)
+        if (source.pad_id, source.eos_id) != (self.pad_id, self.eos_id):
+            raise InputError(
+                f"{where}: <pad> and </s> have other numbers in {TARGET_TABLE} than in "
+                f"{FILES[2]}, which no model of ours can read; use another directory"
+            )
+        return source
 
     @property
     def vocab_size(self) -> int:
@@ -78,7 +95,8 @@ class MarianTokenizer:
             InputError: the model does not know the language, or a sentence is no
                 Unicode text.
         """
-        return [self._encode_source(sentence) for sentence in unicode(sentences)]
+        source = self.source_tokens
+        return [source._encode_source(sentence) for sentence in unicode(sentences)]
 
     def encode_targets(self, sentences: Sequence[str]) -> list[list[int]]:
         """Returns the ids of sentences that are written, without start and end.
@@ -87,6 +105,10 @@ class MarianTokenizer:
             InputError: a sentence is no Unicode text.
         """
         return [self._encode(self._target, sentence) for sentence in unicode(sentences)]
+
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of words as they stand behind a space, so also as text."""
+        return self.encode_targets(words)
 
     def decode(self, ids: Sequence[Ids] | np.ndarray) -> list[str]:
         """Returns the text before the first end of each row, without special tokens."""
@@ -127,7 +149,7 @@ class MarianTokenizer:
         Raises:
             InputError: the file is damaged.
         """
-        return cls(*read_archive(path, FILES), str(path))
+        return cls(*read_archive(path, FILES, (TARGET_TABLE,)), str(path))
 
     def _is_special(self, piece: str) -> bool:
         place = self._target.piece_to_id(piece)
@@ -203,9 +225,12 @@ def write_archive(
 
 
 def read_archive(
-    path: str | os.PathLike[str], names: Sequence[str]
+    path: str | os.PathLike[str], names: Sequence[str], optional: Sequence[str] = ()
 ) -> tuple[dict[str, bytes], int]:
     """Returns the files and the size of the vocabulary that `write_archive` wrote.
+
+    Args:
+        optional: names of files that may be there too.
 
     Raises:
         InputError: the archive is damaged.
@@ -215,7 +240,8 @@ def read_archive(
             sizes = [info.file_size for info in archive.infolist()]
             if sum(sizes) > MAX_BYTES:
                 raise ValueError(f"unpacks to {sum(sizes):,} bytes")
-            files = {name: archive.read(name) for name in names}
+            there = [name for name in optional if name in archive.namelist()]
+            files = {name: archive.read(name) for name in (*names, *there)}
             return files, int(archive.read("vocab_size"))
     except (
         *(OSError, EOFError, ValueError, KeyError, RuntimeError),

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from zoo.data import t5_tokens
+from zoo.data import json_tokens, t5_tokens
+from zoo.data.json_tokens import JsonTokenizer
 from zoo.data.marian_tokens import MAX_BYTES, MarianTokenizer
 from zoo.data.t5_tokens import T5Tokenizer
 from zoo.data.text_tokens import TextTokens
@@ -22,6 +23,13 @@ def load_tokenizer(path: str | Path) -> TextTokens:
     if path.is_file():
         data = read_limited(path, MAX_BYTES)
         if data.startswith(ARCHIVE):
-            kind = T5Tokenizer if t5_tokens.FILE.encode() in data else MarianTokenizer
-            return kind.load(path)
+            return _kind(data).load(path)
     return Tokenizer.load(path)
+
+
+def _kind(archive: bytes) -> type[JsonTokenizer | T5Tokenizer | MarianTokenizer]:
+    """Returns whose archive it is, by the name of its first file."""
+    first = archive[:200]
+    if json_tokens.FRAME.encode() in first:
+        return JsonTokenizer
+    return T5Tokenizer if t5_tokens.FILE.encode() in first else MarianTokenizer

@@ -48,6 +48,11 @@ class T5Tokenizer:
         """The number of ids: the rows that an embedding of them needs."""
         return self._vocab_size
 
+    @property
+    def source_tokens(self) -> "T5Tokenizer":
+        """Itself: what is read has the same ids."""
+        return self
+
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """Returns the ids of sentences, without start and end.
 
@@ -59,6 +64,10 @@ class T5Tokenizer:
     def encode_targets(self, sentences: Sequence[str]) -> list[list[int]]:
         """Returns the ids of what is written, which are those of what is read."""
         return self.encode(sentences)
+
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of words as they stand behind a space, so also as text."""
+        return self.encode_targets(words)
 
     def decode(self, ids: Sequence[Ids] | np.ndarray) -> list[str]:
         """Returns the text before the first end of each row, without unknown tokens."""

@@ -10,10 +10,7 @@ Ids = Sequence[int] | np.ndarray
 
 @runtime_checkable
 class TextTokens(Protocol):
-    """Text to ids and back; what is read and what is written may differ in tokens.
-
-    A word behind a space has the same ids alone, so that it can be required.
-    """
+    """Text to ids and back; what is read and what is written may differ in tokens."""
 
     @property
     def vocab_size(self) -> int:
@@ -30,12 +27,27 @@ class TextTokens(Protocol):
         """The id of what the vocabulary lacks."""
         ...
 
+    @property
+    def source_tokens(self) -> "TextTokens":
+        """Texts and labels of what is read, if its ids have others; else itself."""
+        ...
+
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
-        """Returns the ids of sentences to read, without start and end."""
+        """Returns the ids of sentences to read, without start and end.
+
+        The name of a language may come first, but an empty sentence has no ids.
+        """
         ...
 
     def encode_targets(self, sentences: Sequence[str]) -> list[list[int]]:
-        """Returns the ids of sentences that are written, without start and end."""
+        """Returns the ids of sentences that are written, without start and end.
+
+        What every one begins with comes first, before an empty sentence too.
+        """
+        ...
+
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of words as they stand behind a space."""
         ...
 
     def decode(self, ids: Sequence[Ids] | np.ndarray) -> list[str]:

@@ -82,6 +82,14 @@ class BiasedEmbedding(Embedding):
         return self.table, self.bias
 
 
+class UnscaledEmbedding(BiasedEmbedding):
+    """As BiasedEmbedding, but what it embeds is not multiplied by √D."""
+
+    def __call__(self, tokens: Int[Array, "*axes"]) -> Float[Array, "*axes D"]:
+        """Embeds the tokens."""
+        return rows(self.table, tokens)
+
+
 class UntiedEmbedding(Embedding):
     """A table that embeds and another one that scores."""
 

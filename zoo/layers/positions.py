@@ -33,6 +33,20 @@ def sinusoidal_positions(
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
+def fairseq_positions(
+    positions: Int[Array, "*axes"], model_dim: int
+) -> Float[Array, "*axes D"]:
+    """Returns sines and cosines at D/2 wavelengths of 2π to 10000·2π, both included.
+
+    So Tensor2Tensor and fairseq have them; of `sinusoidal_positions` the longest
+    wavelength is a little shorter.
+    """
+    half = model_dim // 2
+    exponents = jnp.arange(half, dtype=jnp.float32) / (half - 1)
+    angles = positions[..., None] / 10_000.0**exponents
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
 def rotate(
     heads: Float[Array, "*axes H E"], positions: Int[Array, "*#axes"]
 ) -> Float[Array, "*axes H E"]:
@@ -140,6 +154,20 @@ class SinusoidalPositions(Positions):
 
     def embed(self, states, positions):
         sinusoids = sinusoidal_positions(positions, states.shape[-1])
+        return states + sinusoids.astype(states.dtype)
+
+
+class FairseqPositions(Positions):
+    """Sinusoids added to the embeddings; see `fairseq_positions`.
+
+    Attributes:
+        first: position of the first token; fairseq counts from padding's id plus one.
+    """
+
+    first: int
+
+    def embed(self, states, positions):
+        sinusoids = fairseq_positions(self.first + positions, states.shape[-1])
         return states + sinusoids.astype(states.dtype)
 
 

@@ -75,6 +75,61 @@ class MarianConfig:
 
 
 @dataclass(frozen=True)
+class SeparateMarianConfig(MarianConfig):
+    """Marian's Transformer with a table of its own for what is read.
+
+    Attributes:
+        vocab_size: of what is written.
+        source_vocab_size: of what is read; the special ids are the same.
+    """
+
+    source_vocab_size: int = 8_000
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_positive(self, "source_vocab_size")
+
+
+@dataclass(frozen=True)
+class BartConfig:
+    """Transformer as in BART (Lewis et al. 2020), mBART and M2M100.
+
+    Attributes:
+        vocab_size: of the joint vocabulary; one table embeds both sides and scores.
+        num_layers: of the encoder.
+        positions: "learned" with a norm of the embeddings; "sinusoidal" as fairseq's,
+            without.
+        max_positions: length of the table of learned positions.
+        pre_norm: whether the norms stand before the sublayers, and at the end of each
+            stack, as in mBART and M2M100.
+        scaled: whether embeddings are multiplied by √D.
+        dropout_rate: of embeddings and sublayers.
+        attention_dropout_rate: of attention weights.
+    """
+
+    vocab_size: int = 50_265
+    num_layers: int = 6
+    num_decoder_layers: int = 6
+    model_dim: int = 768
+    mlp_dim: int = 3_072
+    num_heads: int = 12
+    activation: Literal["relu", "gelu"] = "gelu"
+    positions: Literal["learned", "sinusoidal"] = "learned"
+    max_positions: int = 1_024
+    pre_norm: bool = False
+    scaled: bool = False
+    dropout_rate: float = 0.1
+    attention_dropout_rate: float = 0.0
+    pad_id: int = 1
+    start_id: int = 2
+    eos_id: int = 2
+
+    def __post_init__(self):
+        _check_transformer(self)
+        require_positive(self, "num_decoder_layers", "max_positions")
+
+
+@dataclass(frozen=True)
 class T5Config:
     """Transformer as in T5 (Raffel et al. 2020) or its version 1.1.
 
@@ -185,7 +240,9 @@ class LuongConfig:
         require_rate(self, "dropout_rate")
 
 
-def _check_transformer(config: "TransformerConfig | MarianConfig") -> None:
+def _check_transformer(
+    config: "TransformerConfig | MarianConfig | BartConfig",
+) -> None:
     """Raises InputError unless sizes and rates make a Transformer."""
     sizes = ("vocab_size", "num_layers", "model_dim", "mlp_dim", "num_heads")
     require_positive(config, *sizes)
@@ -200,6 +257,8 @@ def _check_transformer(config: "TransformerConfig | MarianConfig") -> None:
 ModelConfig = (
     TransformerConfig
     | MarianConfig
+    | SeparateMarianConfig
+    | BartConfig
     | T5Config
     | RNNConfig
     | BahdanauConfig
@@ -210,6 +269,8 @@ ModelConfig = (
 FAMILIES: dict[str, type[ModelConfig]] = {
     "transformer": TransformerConfig,
     "marian": MarianConfig,
+    "marian-separate": SeparateMarianConfig,
+    "bart": BartConfig,
     "t5": T5Config,
     "rnn": RNNConfig,
     "bahdanau": BahdanauConfig,
@@ -243,4 +304,52 @@ PRESETS: dict[str, ModelConfig] = {
         num_heads=4,
     ),
     "marian-base": MarianConfig(),
+    "bart-base": BartConfig(),
+    "bart-large": BartConfig(
+        num_layers=12,
+        num_decoder_layers=12,
+        model_dim=1_024,
+        mlp_dim=4_096,
+        num_heads=16,
+    ),
+    "mbart-50": BartConfig(
+        vocab_size=250_054,
+        num_layers=12,
+        num_decoder_layers=12,
+        model_dim=1_024,
+        mlp_dim=4_096,
+        num_heads=16,
+        activation="relu",
+        pre_norm=True,
+        scaled=True,
+    ),
+    "nllb-200": BartConfig(
+        vocab_size=256_206,
+        num_layers=12,
+        num_decoder_layers=12,
+        model_dim=1_024,
+        mlp_dim=4_096,
+        num_heads=16,
+        activation="relu",
+        positions="sinusoidal",
+        pre_norm=True,
+        scaled=True,
+    ),
+    "t5-small": T5Config(),
+    "t5-base": T5Config(
+        num_layers=12,
+        num_decoder_layers=12,
+        model_dim=768,
+        mlp_dim=3_072,
+        num_heads=12,
+    ),
+    "flan-t5-base": T5Config(
+        num_layers=12,
+        num_decoder_layers=12,
+        model_dim=768,
+        mlp_dim=2_048,
+        num_heads=12,
+        feed_forward="gated-gelu",
+        tied=False,
+    ),
 }

@@ -12,10 +12,10 @@ import flax.linen as nn
 
 from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.blocks import DecoderBlock, EncoderBlock
-from zoo.layers.embeddings import BiasedEmbedding
+from zoo.layers.embeddings import BiasedEmbedding, Embedding
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.positions import SinusoidalPositions
-from zoo.models.configs import MarianConfig
+from zoo.models.configs import MarianConfig, SeparateMarianConfig
 from zoo.models.transformer import Transformer
 
 ACTIVATIONS = {
@@ -43,6 +43,9 @@ def build(config: MarianConfig) -> Transformer:
         "norm": partial(nn.LayerNorm, epsilon=1e-5),
         "dropout_rate": config.dropout_rate,
     }
+    source = None
+    if isinstance(config, SeparateMarianConfig):
+        source = partial(Embedding, config.source_vocab_size, config.model_dim)
     return Transformer(
         encoder_block=partial(EncoderBlock, **parts),
         decoder_block=partial(DecoderBlock, **parts),
@@ -58,5 +61,6 @@ def build(config: MarianConfig) -> Transformer:
         eos_id=config.eos_id,
         num_decoder_layers=config.num_decoder_layers,
         make_embedding=BiasedEmbedding,
+        make_source_embedding=source,
         zero_start=config.zero_start,
     )

@@ -69,8 +69,10 @@ class Transformer(nn.Module):
         dropout_rate: of the embeddings.
         num_decoder_layers: None for as many as the encoder has.
         make_embedding: makes what embeds both sides and scores the output.
+        make_source_embedding: makes what embeds the source; None for the same.
         zero_start: the decoder reads zeros in the place of the start token.
         final_norm: makes the norm at the end of a stack, for blocks with `pre_norm`.
+        embedding_norm: makes the norm of the embeddings of a side, positions included.
     """
 
     encoder_block: Callable[[], nn.Module]
@@ -87,16 +89,22 @@ class Transformer(nn.Module):
     eos_id: int = 2
     num_decoder_layers: int | None = None
     make_embedding: Callable[[int, int], Embedding] = Embedding
+    make_source_embedding: Callable[[], Embedding] | None = None
     zero_start: bool = False
     final_norm: Callable[[], Callable] = no_norm
+    embedding_norm: Callable[[], Callable] = no_norm
 
     def setup(self):
         self.embedding = self.make_embedding(self.vocab_size, self.model_dim)
+        if self.make_source_embedding is not None:
+            self.source_embedding = self.make_source_embedding()
         self.encoder = [self.encoder_block() for _ in range(self.num_layers)]
         num_decoder_layers = self.num_decoder_layers or self.num_layers
         self.decoder = [self.decoder_block() for _ in range(num_decoder_layers)]
         self.encoder_norm = self.final_norm()
         self.decoder_norm = self.final_norm()
+        self.source_norm = self.embedding_norm()
+        self.target_norm = self.embedding_norm()
         self.source_positions = self.encoder_positions()
         self.target_positions = self.decoder_positions()
         self.drop = Dropout(self.dropout_rate)
@@ -155,7 +163,9 @@ class Transformer(nn.Module):
         positions = jnp.arange(source.shape[1])
         self.source_positions.check(len(positions))
         bias = self.source_positions.bias(positions, positions)
-        states = self.source_positions.embed(self.embedding(source), positions)
+        separate = self.make_source_embedding is not None
+        states = (self.source_embedding if separate else self.embedding)(source)
+        states = self.source_norm(self.source_positions.embed(states, positions))
         states = self.drop(states, deterministic=deterministic)
         for block in self.encoder:
             states = block(
@@ -223,7 +233,7 @@ class Transformer(nn.Module):
         states = self.embedding(tokens)
         if self.zero_start:
             states = jnp.where((tokens == self.start_id)[..., None], 0, states)
-        return self.target_positions.embed(states, positions)
+        return self.target_norm(self.target_positions.embed(states, positions))
 
 
 def _written_by(

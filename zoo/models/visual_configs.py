@@ -11,6 +11,8 @@ from typing import Literal
 
 from zoo.errors import InputError, require_positive, require_rate
 
+LARGEST_FACTOR = 4  # of width and depth; the largest of the authors is 1.8
+
 
 @dataclass(frozen=True)
 class VisionTransformerConfig:
@@ -39,6 +41,30 @@ class VisionTransformerConfig:
         require_positive(self, "num_layers")
         _require_heads(self)
         _require_patches(self)
+
+
+@dataclass(frozen=True)
+class EfficientNetConfig:
+    """EfficientNet-Lite as image encoder (Tan and Le 2019).
+
+    Attributes:
+        width: by which the channels of Lite0 are multiplied.
+        depth: by which its blocks are.
+    """
+
+    width: float = 1.0
+    depth: float = 1.0
+
+    def __post_init__(self):
+        for name in ("width", "depth"):
+            if not 0 < getattr(self, name) <= LARGEST_FACTOR:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, but must be above 0 and at most "
+                    f"{LARGEST_FACTOR}"
+                )
+
+
+TowerConfig = VisionTransformerConfig | EfficientNetConfig
 
 
 @dataclass(frozen=True)
@@ -80,7 +106,8 @@ class StackedAttentionConfig:
         attention_dim: width in which questions and regions are compared.
         num_glimpses: how often the question looks.
         hidden_dim: width of a hidden layer before the answer; 0 for none.
-        tower: the vision Transformer that reads the image; None for the small network.
+        tower: the encoder that reads the image, for weights of others; None for the
+            small network.
         dropout_rate: of the embedded words and before the answer.
     """
 
@@ -93,7 +120,7 @@ class StackedAttentionConfig:
     hidden_dim: int = 0
     region_dim: int = 512
     cnn_dim: int = 32
-    tower: VisionTransformerConfig | None = None
+    tower: TowerConfig | None = None
     dropout_rate: float = 0.5
     pad_id: int = 0
 
@@ -300,6 +327,20 @@ VISUAL_FAMILIES: dict[str, type[VisualConfig]] = {
     "single-stream": SingleStreamConfig,
     "vilt": ViltConfig,
     "answer-decoder": AnswerDecoderConfig,
+}
+
+# Image encoders, which are parts of models that answer.
+TOWER_FAMILIES: dict[str, type[TowerConfig]] = {
+    "vit": VisionTransformerConfig,
+    "efficientnet": EfficientNetConfig,
+}
+
+TOWER_PRESETS: dict[str, TowerConfig] = {
+    "vit-base": VisionTransformerConfig(),
+    "clip-vit-base": VisionTransformerConfig(
+        patch_size=32, activation="quick_gelu", embedding_norm=True, norm_epsilon=1e-5
+    ),
+    "efficientnet-lite0": EfficientNetConfig(),
 }
 
 VISUAL_PRESETS: dict[str, VisualConfig] = {

@@ -32,9 +32,9 @@ from zoo.layers.vision import (
     Regions,
     ResidualCNN,
 )
-from zoo.models import vision_transformer
+from zoo.models import efficientnet, vision_transformer
 from zoo.models.contract import Seq2Seq
-from zoo.models.visual_configs import VisionTransformerConfig
+from zoo.models.visual_configs import EfficientNetConfig, TowerConfig
 
 Looks = dict[str, Float[Array, "N R"]]
 
@@ -81,13 +81,15 @@ def image_encoder(
     region_dim: int,
     cnn_dim: int,
     patch_size: int = 0,
-    tower: VisionTransformerConfig | None = None,
+    tower: TowerConfig | None = None,
 ) -> ImageEncoder:
     """Returns what makes the regions: features, a tower, patches, or else a CNN."""
     if region_dim:
         return RegionFeatures(model_dim, region_dim)
     if tower is not None:
-        return ProjectedRegions(vision_transformer.build(tower), model_dim)
+        convolves = isinstance(tower, EfficientNetConfig)
+        build: Any = efficientnet.build if convolves else vision_transformer.build
+        return ProjectedRegions(build(tower), model_dim)
     if patch_size:
         return PatchEmbedding(model_dim, patch_size)
     return ResidualCNN(model_dim, cnn_dim)
@@ -121,6 +123,12 @@ def initialize(model: VisualModel, key: jax.Array) -> Any:
     image = jnp.zeros((1, *model.image_shape))
     questions = jnp.ones((1, 1, 2), jnp.int32)
     return model.init(key, *_arguments(model, image, questions))["params"]
+
+
+def initialize_encoder(encoder: ImageEncoder, key: jax.Array) -> Any:
+    """Returns freshly drawn parameters of an image encoder alone."""
+    module: Any = encoder
+    return module.init(key, jnp.zeros((1, *encoder.example_shape)))["params"]
 
 
 def answer_and_look(

@@ -203,7 +203,9 @@ def _traits(model: Transformer, params: Any) -> dict[str, Any]:
         "source_positions": bound.source_positions,
         "target_positions": bound.target_positions,
         "embedding": bound.embedding,
+        "source_embedding": model.make_source_embedding,
         "final_norm": model.final_norm,
+        "embedding_norm": model.embedding_norm,
     }
     for side, blocks in (("encoder", bound.encoder), ("decoder", bound.decoder)):
         for number, block in enumerate(blocks):

@@ -33,6 +33,16 @@ def layers(directory: Directory, name: str) -> int:
     return value
 
 
+def target_size(directory: Directory) -> int:
+    """Returns the number of tokens that are written: Marian's may differ in both.
+
+    Raises:
+        InputError: it is none.
+    """
+    separate = not flag(directory, "share_encoder_decoder_embeddings", True)
+    return integer(directory, "decoder_vocab_size" if separate else "vocab_size")
+
+
 def token(directory: Directory, name: str) -> int:
     """Returns the id of a special token.
 
@@ -61,6 +71,18 @@ def rate(directory: Directory, name: str) -> float:
     if not isinstance(value, int | float) or not 0 <= value < 1:
         raise _wrong(directory, name, "but must be at least 0 and below 1")
     return float(value)
+
+
+def flag(directory: Directory, name: str, default: bool) -> bool:
+    """Returns a yes or no.
+
+    Raises:
+        InputError: it is neither.
+    """
+    value = directory.config.get(name, default)
+    if not isinstance(value, bool):
+        raise _wrong(directory, name, "but must be true or false")
+    return value
 
 
 def choose(directory: Directory, name: str, known: Mapping[str, Any]) -> Any:

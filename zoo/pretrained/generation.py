@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from zoo.errors import InputError
 from zoo.pretrained.directory import Directory
-from zoo.pretrained.fields import integer
+from zoo.pretrained.fields import target_size
 from zoo.translation.options import Defaults
 
 HOPELESS = -1e9  # the bias of a token that is never written
@@ -29,6 +29,13 @@ def without_padding(params: Any, pad_id: int, bias: float = HOPELESS) -> Any:
     return {**params, "embedding": {**embedding, "bias": changed}}
 
 
+def settings(directory: Directory) -> tuple[str, dict[str, Any]]:
+    """Returns the file that says how to search, and what it says."""
+    newer = "generation_config.json"
+    name = newer if directory.has(newer) else "config.json"
+    return name, directory.read_json(name)
+
+
 def search_defaults(directory: Directory) -> Defaults:
     """Returns what a directory says of the search.
 
@@ -39,9 +46,7 @@ def search_defaults(directory: Directory) -> Defaults:
         InputError: a value is not of its kind, or bans several tokens in a row,
             or one that is not there.
     """
-    newer = "generation_config.json"
-    name = newer if directory.has(newer) else "config.json"
-    values = directory.read_json(name)
+    name, values = settings(directory)
 
     def number(key: str, kind: type, default: Any, least: float = -math.inf) -> Any:
         value = values.get(key)
@@ -67,7 +72,7 @@ def search_defaults(directory: Directory) -> Defaults:
             f"{directory.root / name}: bad_words_ids is {str(banned)[:80]}, but only "
             "single tokens can be banned"
         )
-    vocab_size = integer(directory, "vocab_size")
+    vocab_size = target_size(directory)
     if not all(0 <= token < vocab_size for (token,) in banned):
         raise InputError(
             f"{directory.root / name}: bad_words_ids is {str(banned)[:80]}, but the "

@@ -7,7 +7,8 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import unknown
+from zoo.data.json_tokens import JsonTokenizer
+from zoo.errors import InputError, unknown
 from zoo.pretrained.directory import Directory, open_directory
 from zoo.pretrained.hub import download
 
@@ -16,13 +17,17 @@ FAMILIES: dict[str, str] = {
     "vit": "zoo.pretrained.vit",
     "clip": "zoo.pretrained.vit",
     "clip_vision_model": "zoo.pretrained.vit",
+    "efficientnet_lite": "zoo.pretrained.efficientnet",
     "vilt": "zoo.pretrained.vilt",
     "marian": "zoo.pretrained.marian",
+    "bart": "zoo.pretrained.bart",
+    "mbart": "zoo.pretrained.bart",
+    "m2m_100": "zoo.pretrained.bart",
     "t5": "zoo.pretrained.t5",
 }
 
 # Those whose file tells the `longest` sentence too.
-TRANSLATORS = ("marian", "t5")
+TRANSLATORS = ("marian", "bart", "mbart", "m2m_100", "t5")
 
 
 def from_pretrained(
@@ -55,6 +60,24 @@ def find(path: str | Path, *, revision: str | None = None) -> Directory:
     if Path(path).exists():
         return open_directory(path)
     return open_directory(download(str(path), revision))
+
+
+def between(
+    tokenizer: Any, source: str | None, target: str | None, *, where: str | Path
+) -> Any:
+    """Returns the tokenizer for two languages; None leaves one as the directory says.
+
+    Raises:
+        InputError: the model has no such language, or must be told which to write.
+    """
+    if isinstance(tokenizer, JsonTokenizer):
+        return tokenizer.between(source, target)
+    if name := source or target:
+        raise InputError(
+            f"{where}: has no languages to choose from; leave {name} out, or where its "
+            "vocabulary has >>codes<< of languages begin the sentences with one"
+        )
+    return tokenizer
 
 
 def family_of(directory: Directory) -> Any:

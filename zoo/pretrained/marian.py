@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any, cast
 
 from zoo.catalogue import build
-from zoo.data.marian_tokens import FILES, MarianTokenizer
-from zoo.models.configs import MarianConfig
+from zoo.data.marian_tokens import FILES, TARGET_TABLE, MarianTokenizer
+from zoo.errors import InputError
+from zoo.models.configs import MarianConfig, SeparateMarianConfig
 from zoo.models.contract import initialize
 from zoo.models.transformer import Transformer
 from zoo.pretrained.conversion import (
@@ -24,15 +25,18 @@ from zoo.pretrained.directory import Directory
 from zoo.pretrained.fields import (
     agree,
     choose,
+    flag,
     integer,
     layers,
     rate,
     require,
+    target_size,
     token,
 )
 
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "swish": "silu", "silu": "silu"}
-TABLE = "model.shared.weight"
+TABLE, TARGET = "model.shared.weight", "model.decoder.embed_tokens.weight"
+SHARED = "share_encoder_decoder_embeddings"
 # The sinusoids are ours, and the other names are ties to the one table.
 IGNORED = [r"model\.(en|de)coder\.embed_positions\.weight"]
 
@@ -43,11 +47,18 @@ def load(directory: Directory) -> tuple[Transformer, Any, MarianTokenizer]:
     Raises:
         InputError: the directory is damaged, or our Transformer cannot express it.
     """
-    files = {name: directory.read(name) for name in FILES}
+    names = FILES if _is_shared(directory) else (*FILES, TARGET_TABLE)
+    files = {name: directory.read(name) for name in names}
     model, params = load_weights(directory)
     tokenizer = MarianTokenizer(files, model.vocab_size, str(directory.root))
     agree(directory, "pad_token_id", tokenizer.pad_id, FILES[2])
     agree(directory, "eos_token_id", tokenizer.eos_id, FILES[2])
+    size = integer(directory, "vocab_size")
+    if tokenizer.source_tokens.vocab_size > size:
+        raise InputError(
+            f"{directory.root}/{FILES[2]}: numbers more than the {size} tokens that "
+            "the model reads; download the directory again"
+        )
     return model, params, tokenizer
 
 
@@ -61,7 +72,7 @@ def load_weights(directory: Directory) -> tuple[Transformer, Any]:
     model = cast("Transformer", build(config))
     params = convert(
         directory.weights(),
-        rules(config.num_heads),
+        rules(config.num_heads, separate=isinstance(config, SeparateMarianConfig)),
         abstract(partial(initialize, model)),
         ignored=IGNORED,
         where=str(directory.root),
@@ -81,13 +92,15 @@ def config_of(directory: Directory) -> MarianConfig:
         InputError: our Transformer cannot express it.
     """
     require(directory, "scale_embedding", True)
-    require(directory, "share_encoder_decoder_embeddings", True, default=True)
     require(directory, "tie_word_embeddings", True, default=True)
     number = partial(integer, directory)
     for name in ("attention_heads", "ffn_dim"):
         require(directory, f"decoder_{name}", number(f"encoder_{name}"))
-    return MarianConfig(
-        vocab_size=number("vocab_size"),
+    shared = _is_shared(directory)
+    sizes = {} if shared else {"source_vocab_size": number("vocab_size")}
+    return (MarianConfig if shared else SeparateMarianConfig)(
+        **sizes,
+        vocab_size=target_size(directory),
         num_layers=layers(directory, "encoder_layers"),
         num_decoder_layers=layers(directory, "decoder_layers"),
         model_dim=number("d_model"),
@@ -106,19 +119,35 @@ def config_of(directory: Directory) -> MarianConfig:
 def _starts_with_zeros(directory: Directory) -> bool:
     """Returns whether the start token has a row of zeros, which is to stay so."""
     start = integer(directory, "decoder_start_token_id")
-    row = directory.weights().row(TABLE, start)
+    table = TABLE if _is_shared(directory) else TARGET
+    row = directory.weights().row(table, start)
     return row is not None and not row.any()
 
 
-def rules(num_heads: int) -> list[Rule]:
-    """Returns what their tensors become."""
-    tables = r"model\.(?:shared|(?:en|de)coder\.embed_tokens)|lm_head"
+def _is_shared(directory: Directory) -> bool:
+    """Returns whether one table embeds both sides."""
+    return flag(directory, SHARED, True)
+
+
+def rules(
+    num_heads: int, start: str = r"model\.", *, separate: bool = False
+) -> list[Rule]:
+    """Returns what their tensors become.
+
+    Args:
+        start: pattern of what stands before the names of tables and layers.
+        separate: whether the encoder has a table of its own.
+    """
+    tables = r"(?:shared|(?:en|de)coder\.embed_tokens)"
+    if separate:
+        tables = r"decoder\.embed_tokens"
     found = [
-        Rule(rf"(?:{tables})\.weight", "embedding/table"),
+        Rule(rf"(?:{start}{tables}|lm_head)\.weight", "embedding/table"),
+        Rule(rf"{start}encoder\.embed_tokens\.weight", "source_embedding/table"),
         Rule("final_logits_bias", "embedding/bias", lambda array: array.reshape(-1)),
     ]
     for side in ("encoder", "decoder"):
-        theirs, ours = rf"model\.{side}\.layers\.(\d+)\.", rf"{side}_\1/"
+        theirs, ours = rf"{start}{side}\.layers\.(\d+)\.", rf"{side}_\1/"
         parts = {"self_attn": "self_attention"}
         if side == "decoder":
             parts["encoder_attn"] = "cross_attention"

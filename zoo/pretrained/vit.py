@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from zoo.errors import InputError
 from zoo.models.vision_transformer import ACTIVATIONS, VisionTransformer, build
 from zoo.models.visual_configs import VisionTransformerConfig
+from zoo.models.visual_contract import initialize_encoder
 from zoo.pretrained.conversion import (
     Rule,
     abstract,
@@ -74,7 +73,7 @@ def load(directory: Directory) -> tuple[VisionTransformer, Any, Any]:
     params = convert(
         Changed(weights, first_map(weights, directory, *names)),
         rules,
-        abstract(partial(initialize, model)),
+        abstract(partial(initialize_encoder, model)),
         ignored=ignored,
         where=str(directory.root),
     )
@@ -116,11 +115,6 @@ def first_map(
         class_token: token + places[0],
         positions: places[1:].reshape(side, side, -1),
     }
-
-
-def initialize(model: VisionTransformer, key: jax.Array) -> Any:
-    """Returns freshly drawn parameters."""
-    return model.init(key, jnp.zeros((1, *model.example_shape)))["params"]
 
 
 def config_of(directory: Directory) -> VisionTransformerConfig:

@@ -79,7 +79,7 @@ def look(
         weights[path] = leaf[0, :, :queries, :keys]
     return AttentionMaps(
         weights,
-        [*tokenizer.labels(source_ids[:-1]), "</s>"],
+        [*tokenizer.source_tokens.labels(source_ids[:-1]), "</s>"],
         [*tokenizer.labels(written), *["</s>"] * ended],
     )
 

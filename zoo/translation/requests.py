@@ -1,7 +1,7 @@
 """What is asked of translations, from words to tokens.
 
-A word stands in the middle of a sentence as it stands at its beginning: the tokenizer
-puts a space before both. So the tokens of a word alone are its tokens anywhere.
+A word that is required or banned stands behind a space. What every translation begins
+with, such as the name of a language, comes before a prefix.
 """
 
 from collections.abc import Sequence
@@ -93,13 +93,14 @@ def read_requests(
             f"{count} sentences need as many prefixes and lists of required words, not "
             f"{len(prefixes)} and {len(required)}"
         )
-    known = _known(tokenizer, [prefix.strip() for prefix in prefixes], "prefix")
-    return [
-        Request(
-            source, prefix, _known(tokenizer, _words(words, "required"), "required")
-        )
-        for source, prefix, words in zip(sources, known, required, strict=True)
-    ]
+    texts = [prefix.strip() for prefix in prefixes]
+    known = _known(tokenizer, texts, tokenizer.encode_targets(texts), "prefix")
+    requests = []
+    for source, prefix, words in zip(sources, known, required, strict=True):
+        words = _words(words, "required")
+        phrases = _known(tokenizer, words, tokenizer.encode_words(words), "required")
+        requests.append(Request(source, prefix, phrases))
+    return requests
 
 
 def read_banned(
@@ -112,7 +113,7 @@ def read_banned(
     """
     ids = [
         tokens
-        for tokens in tokenizer.encode_targets(_words(words, "banned"))
+        for tokens in tokenizer.encode_words(_words(words, "banned"))
         if tokenizer.unknown_id not in tokens
     ]
     if not ids:
@@ -141,9 +142,10 @@ def _words(words: Sequence[str], name: str) -> list[str]:
     return [word.strip() for word in words]
 
 
-def _known(tokenizer: TextTokens, texts: Sequence[str], name: str) -> list[list[int]]:
-    """Returns the tokens of texts that a model can write."""
-    ids = tokenizer.encode_targets(texts)
+def _known(
+    tokenizer: TextTokens, texts: Sequence[str], ids: list[list[int]], name: str
+) -> list[list[int]]:
+    """Returns the tokens of texts, if a model can write them."""
     for text, tokens in zip(texts, ids, strict=True):
         if tokenizer.unknown_id in tokens:
             raise InputError(

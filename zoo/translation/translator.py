@@ -22,7 +22,7 @@ from zoo.errors import InputError
 from zoo.models.contract import initialize
 from zoo.models.visual_configs import VISUAL_FAMILIES
 from zoo.pretrained.generation import search_defaults, without_padding
-from zoo.pretrained.loading import family_of, find
+from zoo.pretrained.loading import between, family_of, find
 from zoo.runs import read_params, read_search, read_section, read_size
 from zoo.translation.alignment import align_words
 from zoo.translation.attention_maps import AttentionMaps, look
@@ -130,15 +130,22 @@ class Translator:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path, *, revision: str | None = None
+        cls,
+        path: str | Path,
+        *,
+        revision: str | None = None,
+        languages: tuple[str | None, str | None] = (None, None),
     ) -> "Translator":
         """Returns the translator of weights that others have trained.
 
         Args:
             path: as `zoo.from_pretrained` has it.
+            languages: to read and to write, of a model of many; None leaves one as the
+                directory says.
 
         Raises:
-            InputError: there is none, it is damaged, or it does not translate.
+            InputError: there is none, it is damaged, it does not translate, or not
+                between these languages.
         """
         directory = find(path, revision=revision)
         family = family_of(directory)
@@ -147,6 +154,7 @@ class Translator:
                 f"{path}: a {directory.config['model_type']}, which does not translate"
             )
         model, params, tokenizer = family.load(directory)
+        tokenizer = between(tokenizer, *languages, where=path)
         params = without_padding(params, model.pad_id)
         defaults = search_defaults(directory)
         return cls(model, params, tokenizer, family.longest(directory), defaults)
@@ -295,6 +303,9 @@ class Translator:
             for source, target in zip(source_ids, target_ids, strict=True)
         ]
         start, pad_id = self.model.start_id, self.model.pad_id
+        # What every translation begins with is no choice of the model's.
+        (given_start,) = self.tokenizer.encode_targets([""])
+        first = len(given_start)
         scores = [0.0] * len(shapes)
         for (source_length, target_length), numbers in chunks(shapes, SCORED):
             labels = [target_ids[number] for number in numbers]
@@ -304,9 +315,9 @@ class Translator:
                 pad([[start, *row[:-1]] for row in labels], target_length, pad_id),
                 pad(labels, target_length, pad_id),
             )
-            totals = np.asarray(log_probs).sum(axis=1)
+            totals = np.asarray(log_probs)[:, first:].sum(axis=1)
             for number, row, total in zip(numbers, labels, totals, strict=True):
-                scores[number] = float(total) / len(row) ** length_penalty
+                scores[number] = float(total) / (len(row) - first) ** length_penalty
         return scores
 
     def attention(self, source: str, target: str | Sequence[int]) -> AttentionMaps:
@@ -358,11 +369,16 @@ class Translator:
         layer = len(layers) if layer is None else layer
         check_range("layer", layer, 1, len(layers))
         weights = layers[layer - 1].mean(axis=0)
+        texts = token_texts(self.tokenizer.source_tokens)
+        source_texts = [texts[token] for token in source_ids]
         texts = token_texts(self.tokenizer)
+        target_texts = [texts[token] for token in target_ids[: len(weights)]]
+        # What stands before the text, such as the name of a language, is no word.
+        first_key, first_query = _first(source_texts), _first(target_texts)
         return align_words(
-            weights,
-            [texts[token] for token in source_ids],
-            [texts[token] for token in target_ids[: len(weights)]],
+            weights[first_query:, first_key:],
+            source_texts[first_key:],
+            target_texts[first_query:],
         )
 
     def _shapes(self, requests, max_length, min_length) -> list[Shape | None]:
@@ -397,6 +413,11 @@ class Translator:
             ]
             for tokens, scores in zip(*found, strict=True)
         ]
+
+
+def _first(texts: list[str]) -> int:
+    """Returns the place of the first token that writes something."""
+    return next((place for place, text in enumerate(texts) if text), len(texts))
 
 
 def _to_end(tokens: list[int], eos_id: int) -> tuple[int, ...]:

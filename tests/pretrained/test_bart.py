@@ -1,0 +1,279 @@
+"""BART, mBART-50 and M2M100 from Hugging Face: tokens, logits, strings, languages."""
+
+import json
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import zoo
+from experiments.translate import translate
+from tests.pretrained.reversal import (
+    HELD_OUT,
+    WORDS,
+    best,
+    differences,
+    generate,
+    learn,
+    num_reversed,
+)
+from zoo.data.json_tokens import JsonTokenizer
+from zoo.data.saved_tokens import load_tokenizer
+from zoo.pretrained import bart
+from zoo.pretrained.directory import open_directory
+from zoo.translation.requests import read_requests
+
+KINDS = ["bart", "mbart", "m2m_100"]
+SIZES = {
+    "d_model": 32,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 48,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "max_position_embeddings": 64,
+    "init_std": 0.2,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "activation_dropout": 0.0,
+}
+# What they read and write; BART begins all text alike.
+LANGUAGES = {"mbart": ("en_XX", "fr_XX"), "m2m_100": ("eng_Latn", "fra_Latn")}
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
+VARIED = ["ba de", "  two  spaces ", "ba, de.", "é 한 👍🏽", "gi</s>ba", "a" * 50]
+
+
+def their_tokenizer(kind):
+    """Returns a tokenizer of Hugging Face's, whose pieces are letters and words."""
+    transformers = pytest.importorskip("transformers")
+    letters = sorted({*"".join(WORDS)})
+    if kind == "bart":
+        from tokenizers import ByteLevelBPETokenizer
+
+        trained = ByteLevelBPETokenizer()
+        trained.train_from_iterator([" ".join(WORDS)], 320, special_tokens=SPECIAL)
+        values = json.loads(trained.to_str())["model"]
+        merges = [tuple(merge) for merge in values["merges"]]
+        return transformers.BartTokenizer(vocab=values["vocab"], merges=merges)
+    if kind == "mbart":
+        words = [(f"▁{word}", -3.0) for word in WORDS]
+        pieces = [("▁", -5.0), *((letter, -6.0) for letter in letters), *words]
+        start = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0)]
+        return transformers.MBart50Tokenizer(vocab=start + pieces, src_lang="en_XX")
+    merges = [*((a, b) for a, b in WORDS), *(("▁", word) for word in WORDS)]
+    pieces = [*SPECIAL, "▁", *letters, *WORDS, *(f"▁{word}" for word in WORDS)]
+    return transformers.NllbTokenizer(
+        vocab={piece: number for number, piece in enumerate(pieces)},
+        merges=merges,
+        src_lang="eng_Latn",
+        extra_special_tokens=["eng_Latn", "fra_Latn"],
+    )
+
+
+def their_model(kind, vocab_size, **changed):
+    """Returns a torch model that is drawn at random."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    names = {"bart": "Bart", "mbart": "MBart", "m2m_100": "M2M100"}
+    options = {**SIZES, "vocab_size": vocab_size, "decoder_start_token_id": 2}
+    options |= {"scale_embedding": kind != "bart"}
+    options |= {"activation_function": "relu" if kind == "m2m_100" else "gelu"}
+    config = getattr(transformers, f"{names[kind]}Config")(**options | changed)
+    torch.manual_seed(0)
+    make = getattr(transformers, f"{names[kind]}ForConditionalGeneration")
+    return make(config)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def reverser(request, tmp_path_factory):
+    """A model that has learned to reverse, its tokenizer, and their directory."""
+    kind, folder = request.param, tmp_path_factory.mktemp(request.param)
+    tokenizer = their_tokenizer(kind)
+    name = LANGUAGES[kind][1] if kind in LANGUAGES else "<s>"
+    start = tokenizer.convert_tokens_to_ids(name)
+
+    def encode_targets(text):
+        rows = tokenizer(text)["input_ids"]
+        return [[start, *row[1:]] for row in rows]
+
+    model = their_model(kind, len(tokenizer))
+    learn(model, lambda text: tokenizer(text)["input_ids"], encode_targets)
+    model.generation_config.forced_bos_token_id = start
+    for part in (model, tokenizer):
+        part.save_pretrained(folder)
+    return model, tokenizer, folder
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_hugging_face_writes_the_same_strings(reverser, beam_size):
+    # They count the language in the length of a sentence, we do not.
+    *theirs, folder = reverser
+    found = generate(*theirs, HELD_OUT, beam_size)
+    assert num_reversed(found, HELD_OUT) > 10
+    assert len(differences(best(zoo.load(folder), HELD_OUT, beam_size), found)) <= 2
+
+
+def test_hugging_face_cuts_text_into_the_same_tokens(reverser, tmp_path):
+    _, theirs, folder = reverser
+    ours = bart.load_tokenizer(open_directory(folder))
+    ids = ours.encode(VARIED)
+    assert [[*row, ours.eos_id] for row in ids] == theirs(VARIED)["input_ids"]
+    expected = theirs.batch_decode([[x for x in row if x != 2] for row in ids], True)
+    written = [[x for x in row if x != 2] for row in ids]
+    assert ours.decode(written) == [text.strip() for text in expected]
+    assert ours.encode([""]) == [[]]
+    (words,) = ours.encode_words(["ba de"])
+    texts = ours.texts()
+    assert "".join(texts[x] for x in words) == " ba de"
+    assert [texts[x] for x in range(4)] == [""] * 4
+    assert ours.labels([*words, 2]) == [*(texts[x].strip() for x in words), "</s>"]
+    ours.save(tmp_path / "tokenizer.model")
+    loaded = load_tokenizer(tmp_path / "tokenizer.model")
+    assert isinstance(loaded, JsonTokenizer)
+    assert loaded.encode(VARIED) == ids
+    assert loaded.encode_targets(["ba"]) == ours.encode_targets(["ba"])
+
+
+@pytest.mark.parametrize("reverser", ["m2m_100"], indirect=True)
+def test_a_score_leaves_out_what_every_sentence_begins_with(reverser):
+    translator, text = zoo.load(reverser[2]), HELD_OUT[0]
+    options = {"length_penalty": 0.6, "max_length": 40}
+    (found,), *_ = translator.translate(HELD_OUT, beam_size=4, **options)
+    (score,) = translator.score([text], [found.text], length_penalty=0.6)
+    assert found.score == pytest.approx(score, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_words_are_asked_for_behind_a_space_and_behind_the_language(kind):
+    theirs = their_tokenizer(kind)
+    content = theirs.backend_tokenizer.to_str().encode()
+    tokenizer = JsonTokenizer(content, len(theirs), (), (7,))
+    texts = tokenizer.texts()
+    (request,) = read_requests(tokenizer, [[5, 2]], ["ba"], [["go"]])
+    (required,) = request.required
+    assert "".join(texts[x] for x in required) == " go"
+    assert request.prefix[0] == 7
+    assert tokenizer.decode([request.prefix[1:]]) == ["ba"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_are_hugging_faces_with_padded_batches(kind, tmp_path):
+    torch = pytest.importorskip("torch")
+    from tests.pretrained.torch_models import randomised
+
+    sizes = {"d_model": 16, "encoder_layers": 2, "init_std": 0.02}
+    theirs = randomised(their_model(kind, 40, **sizes))
+    if kind != "m2m_100":
+        theirs.final_logits_bias.normal_()
+    theirs.save_pretrained(tmp_path)
+    model, params = bart.load_weights(open_directory(tmp_path))
+    source = np.array([[5, 6, 7, 2, 1, 1], [8, 9, 10, 11, 12, 2]])
+    inputs = np.array([[2, 4, 5, 6], [2, 7, 8, 0]])
+    with torch.no_grad():
+        expected = theirs(
+            input_ids=torch.tensor(source),
+            attention_mask=torch.tensor(source != 1),
+            decoder_input_ids=torch.tensor(inputs),
+        ).logits.numpy()
+    found = model.apply({"params": params}, jnp.array(source), jnp.array(inputs))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A directory of NLLB's kind, which says what it reads but not what it writes."""
+    folder = tmp_path_factory.mktemp("many")
+    tokenizer = their_tokenizer("m2m_100")
+    for part in (their_model("m2m_100", len(tokenizer)), tokenizer):
+        part.save_pretrained(folder)
+    return folder
+
+
+def test_languages_are_chosen_by_name(many, capsys):
+    translator = zoo.load(many, source_language="fra_Latn", target_language="eng_Latn")
+    tokenizer = translator.tokenizer
+    english, french = (tokenizer.languages[x] for x in ("eng_Latn", "fra_Latn"))
+    assert tokenizer.encode(["ba"])[0][0] == french
+    ((found,),) = translator.translate(["ba de"], beam_size=1, max_length=9)
+    assert found.tokens[0] == english
+    assert len(found.tokens) > 1
+    options = ["--target-language=fra_Latn", "--beam-size=1", "--max-length=9"]
+    translate.main(["ba de", f"--model={many}", *options])
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_an_alignment_leaves_out_the_languages(many, monkeypatch):
+    class Maps:
+        def between(self):
+            # Reads <fra> ba de </s>; writes de ba, each after a look at the language.
+            looks = [[0, 1, 0, 0], [0.6, 0.1, 0.3, 0], [0.6, 0.3, 0.1, 0], [0, 0, 0, 1]]
+            return {"cross_attention": np.array([looks])}
+
+    translator = zoo.load(many, target_language="fra_Latn")
+    monkeypatch.setattr(translator, "attention", lambda source, target: Maps())
+    assert translator.align("ba de", "de ba") == [(1, 0), (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({}, "2 languages can be written, and none is chosen"),
+        ({"target_language": "fra_Lat"}, "language: 'fra_Lat'.*fra_Latn"),
+        ({"source_language": "xx", "target_language": "eng_Latn"}, "language: 'xx'"),
+    ],
+)
+def test_a_language_that_is_missing_or_unknown_is_refused(many, options, reason):
+    with pytest.raises(zoo.InputError, match=reason):
+        zoo.load(many, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "reason"),
+    [
+        ("config.json", {"decoder_start_token_id": 5}, "decoder_start_token_id is 5"),
+        ("config.json", {"scale_embedding": "yes"}, "scale_embedding"),
+        ("config.json", {"activation_function": "tanh"}, "activation_function"),
+        ("config.json", {"vocab_size": 9}, "tokenizer.json: has .* tokens"),
+        ("config.json", {"eos_token_id": 3}, "eos_token_id is 3"),
+        ("tokenizer_config.json", {"src_lang": "xx"}, "src_lang in .*'xx'"),
+        ("generation_config.json", {"forced_bos_token_id": 999}, "forced_bos_token_id"),
+        ("tokenizer.json", None, "no tokenizer"),
+    ],
+)
+def test_a_directory_that_cannot_be_is_told(many, tmp_path, name, changed, reason):
+    folder = shutil.copytree(many, tmp_path / "model")
+    path = folder / name
+    old = json.loads(path.read_text())
+    path.write_text("{" if changed is None else json.dumps(old | changed))
+    with pytest.raises(zoo.InputError, match=reason):
+        zoo.load(folder, target_language="eng_Latn")
+
+
+def test_a_directory_without_its_tokens_gets_the_command_that_writes_them(
+    many, tmp_path
+):
+    folder = shutil.copytree(many, tmp_path / "model")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(zoo.InputError, match=r"AutoTokenizer\.from_pretrained"):
+        zoo.load(folder)
+
+
+def test_a_damaged_archive_of_tokens_is_named(many, tmp_path):
+    tokenizer = bart.load_tokenizer(open_directory(many)).between(None, "eng_Latn")
+    path = tmp_path / "tokenizer.model"
+    tokenizer.save(path)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"source": [', b'"source": {', 1))
+    with pytest.raises(zoo.InputError, match=r"tokenizer\.model: damaged"):
+        load_tokenizer(path)
+
+
+def test_who_has_no_languages_cannot_choose(tmp_path):
+    (tmp_path / "config.json").write_text('{"model": {"family": "rnn"}}')
+    with pytest.raises(zoo.InputError, match=r"a run, .* leave fr_XX out"):
+        zoo.load(tmp_path, target_language="fr_XX")
+    (tmp_path / "config.json").write_text('{"model_type": "vilt"}')
+    with pytest.raises(zoo.InputError, match="no languages to choose"):
+        zoo.load(tmp_path, target_language="fr_XX")

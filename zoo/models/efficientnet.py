@@ -1,0 +1,132 @@
+"""EfficientNet-Lite: a convolutional image encoder, for weights learned on ImageNet.
+
+Tan and Le (2019), "EfficientNet: Rethinking Model Scaling for Convolutional Neural
+Networks", table 1, in the authors' Lite variant: no squeeze-and-excitation, ReLU6, and
+a stem and a head that do not scale. BatchNorm is no part of it: with the statistics of
+others it is a convolution's scale and bias, and without them nothing is to be trained
+from the start.
+"""
+
+import math
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from zoo.layers.vision import Regions, place, widen
+from zoo.models.visual_configs import EfficientNetConfig
+
+# What the authors take from pixels of 0 … 255, and divide them by.
+MEAN, DEVIATION = 127.0, 128.0
+STEM_DIM, HEAD_DIM = 32, 1_280
+# Of each stage: blocks, kernel size, stride of the first block, expansion, channels.
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+convolution = partial(nn.Conv, padding="SAME", kernel_init=nn.initializers.he_normal())
+
+
+def scaled_dim(dim: int, width: float) -> int:
+    """Returns a number of channels times the width, as the nearest multiple of 8.
+
+    It is at most a tenth less than that.
+
+    >>> scaled_dim(24, 1.1), scaled_dim(16, 0.25)
+    (24, 8)
+    """
+    wanted = dim * width
+    scaled = max(8, int(wanted + 4) // 8 * 8)
+    return scaled + 8 if scaled < 0.9 * wanted else scaled
+
+
+class InvertedBottleneck(nn.Module):
+    """Wider, depthwise, narrower; around it a residual where shapes allow.
+
+    Sandler et al. (2018), "MobileNetV2", figure 3.
+
+    Attributes:
+        dim: channels of what is returned.
+        size: of the depthwise kernel.
+        expansion: how many times wider the middle is.
+    """
+
+    dim: int
+    size: int
+    stride: int
+    expansion: int
+
+    @nn.compact
+    def __call__(
+        self, inputs: Float[Array, "B Y X C"]
+    ) -> Float[Array, "B Rows Cols D"]:
+        """Returns the states of the same or of the coarser grid."""
+        wide = self.expansion * inputs.shape[-1]
+        states = inputs
+        if self.expansion > 1:
+            states = nn.relu6(convolution(wide, (1, 1), name="expand")(states))
+        depthwise = convolution(
+            wide,
+            (self.size, self.size),
+            strides=self.stride,
+            feature_group_count=wide,
+            name="depthwise",
+        )
+        states = nn.relu6(depthwise(states))
+        states = convolution(self.dim, (1, 1), name="project")(states)
+        return states + inputs if states.shape == inputs.shape else states
+
+
+class EfficientNetLite(nn.Module):
+    """An image encoder, under `zoo.layers.vision.ImageEncoder`.
+
+    Attributes:
+        width: by which channels are multiplied.
+        depth: by which blocks of a stage are multiplied.
+    """
+
+    width: float
+    depth: float
+    cell_size = 32
+    example_shape = (64, 64, 3)
+
+    def setup(self):
+        self.stem = convolution(STEM_DIM, (3, 3), strides=2)
+        blocks, last = [], len(STAGES) - 1
+        for number, (repeats, size, stride, expansion, dim) in enumerate(STAGES):
+            if 0 < number < last:
+                repeats = math.ceil(self.depth * repeats)
+            dim = scaled_dim(dim, self.width)
+            for repeat in range(repeats):
+                first_stride = 1 if repeat else stride
+                blocks.append(InvertedBottleneck(dim, size, first_stride, expansion))
+        self.blocks = blocks
+        self.head = convolution(HEAD_DIM, (1, 1))
+
+    def __call__(self, image: Num[Array, "B Y X C"]) -> Regions:
+        """Returns the cells of the last grid, with their positions added.
+
+        Args:
+            image: pixels of 0 … 255.
+        """
+        return place(self.encode(image))
+
+    def encode(self, image: Num[Array, "B Y X C"]) -> Float[Array, "B Rows Cols D"]:
+        """Returns the last grid, whose cells are 32 pixels wide."""
+        pixels = (image.astype(jnp.float32) - MEAN) / DEVIATION
+        states = nn.relu6(self.stem(widen(pixels, self.cell_size)))
+        for block in self.blocks:
+            states = block(states)
+        return nn.relu6(self.head(states))
+
+
+def build(config: EfficientNetConfig) -> EfficientNetLite:
+    """Returns the module that a configuration describes."""
+    return EfficientNetLite(config.width, config.depth)
