@@ -7,6 +7,7 @@ faster than its default on AMD processors.
 """
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from benchmarks.tables import compare
 from experiments.command import run
 from zoo.catalogue import model_config
 
-SOURCE_LENGTH, TARGET_LENGTH = 20, 32
+SOURCE_LENGTH = 20
 HOPELESS = -1e9
 
 
@@ -29,6 +30,7 @@ class Row:
     """A model, how many sentences at once, and the width of the beam; 1 is greedy.
 
     Attributes:
+        length: of each translation, in tokens.
         bar: the ratio to reach, CTranslate2's time over ours.
     """
 
@@ -36,7 +38,8 @@ class Row:
     overrides: dict[str, Any]
     batch: int
     beam_size: int
-    bar: float
+    bar: float = math.nan
+    length: int = 32
 
 
 BASE = ("marian-base", {"vocab_size": 32_000})
@@ -82,7 +85,7 @@ class Ours:
         bias = params["embedding"]["bias"]
         params["embedding"]["bias"] = bias.at[:3].set(HOPELESS)
         np.savez(cache / "params.npz", **marian_tensors(model, params))
-        configs = marian_configs(model, params, 64, Defaults())
+        configs = marian_configs(model, params, 2 * row.length, Defaults())
         (cache / "config.json").write_text(json.dumps(configs["config.json"]))
         search = (
             greedy_search
@@ -91,7 +94,7 @@ class Ours:
         )
         source = jax.device_put(source_of(row))
         compiled = jax.jit(
-            lambda params, source: search(model, params, source, TARGET_LENGTH)
+            lambda params, source: search(model, params, source, row.length)
         )
         self.search = partial(compiled, params, source)
 
@@ -158,7 +161,7 @@ class CTranslate2:
         return self.translator.translate_batch(
             self.sentences,
             beam_size=self.row.beam_size,
-            max_decoding_length=TARGET_LENGTH,
+            max_decoding_length=self.row.length,
             length_penalty=1.0,
             return_scores=True,
         )
@@ -182,7 +185,7 @@ class CTranslate2:
         encoder = SOURCE_LENGTH * (config.num_layers * block + memory)
         step = config.num_decoder_layers * (block + 2 * width**2)
         step += width * config.vocab_size
-        decoder = TARGET_LENGTH * self.row.beam_size * step
+        decoder = self.row.length * self.row.beam_size * step
         return 2.0 * self.row.batch * (encoder + decoder)
 
 

@@ -5,6 +5,7 @@ sides get the same weights and the same full batch, without padding; that they c
 the same loss, logits and gradient is checked first, without dropout.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class Row:
     overrides: dict[str, Any]
     batch: int
     length: int
-    bar: float
+    bar: float = math.nan
 
 
 TINY = {"vocab_size": 10_000, "dropout_rate": 0.3}

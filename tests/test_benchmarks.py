@@ -1,0 +1,99 @@
+"""The benchmarks: what is timed is the same work, and the ratio is the median's."""
+
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+
+from benchmarks import decoding
+from benchmarks.curves import CURVES
+from benchmarks.pairs import Paired, largest_difference, measure
+
+
+class Sleeper:
+    """A side that takes as long as it is told, and computes a number."""
+
+    def __init__(self, seconds, number, cache):
+        time.sleep(0.05)
+        self._seconds, self._number = seconds, number
+
+    def check(self):
+        return {"number": np.array([1.0, self._number])}
+
+    def run(self):
+        time.sleep(self._seconds)
+
+    def flops(self):
+        return 1e6
+
+
+def paired(ours, peer):
+    return Paired(
+        ours=ours,
+        peer=peer,
+        flops=1e9,
+        ours_bytes=1,
+        peer_bytes=2,
+        cold_seconds=3.0,
+        cached_seconds=1.0,
+        difference=0.0,
+    )
+
+
+def test_the_ratio_is_the_median_of_the_pairs_and_lies_in_its_interval():
+    drift = np.linspace(1, 3, 21)  # the machine slows down for both
+    peers = 2 * drift * np.random.default_rng(0).uniform(0.9, 1.1, 21)
+    found = paired(list(drift), list(peers))
+    assert found.ratio == np.median(peers / drift)
+    low, high = found.interval
+    assert 1.8 < low < found.ratio < high < 2.2
+    assert found.to_json()["gflops_per_second"] == pytest.approx(1 / 2.0)
+
+
+def test_two_processes_are_timed_in_turn(tmp_path):
+    found = measure(
+        partial(Sleeper, seconds=0.01, number=2.0),
+        partial(Sleeper, seconds=0.05, number=2.00001),
+        num_pairs=3,
+        difference=largest_difference,
+        tolerance=1e-4,
+        cache=tmp_path,
+    )
+    assert 2 < found.ratio < 6
+    assert len(found.ours) == len(found.peer) == 3
+    assert found.cold_seconds > 0.05  # making the work counts
+    assert found.ours_bytes > 10e6
+    assert found.difference == pytest.approx(5e-6, rel=1e-2)
+
+
+def test_sides_that_compute_other_numbers_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"differ by 3.3e-01"):
+        measure(
+            partial(Sleeper, seconds=0.0, number=2.0),
+            partial(Sleeper, seconds=0.0, number=3.0),
+            num_pairs=1,
+            difference=largest_difference,
+            tolerance=1e-4,
+            cache=tmp_path,
+        )
+
+
+def test_searches_differ_by_sentences_or_by_scores():
+    tokens, scores = np.arange(8).reshape(4, 2), np.array([-1.0, -2.0, -3.0, -4.0])
+    ours = {"tokens": tokens, "scores": scores}
+    assert decoding.difference(ours, ours) == 0
+    assert decoding.difference(ours, {**ours, "scores": 1.1 * scores}) > 0.09
+    other = np.where(tokens == 5, 9, tokens)
+    assert decoding.difference(ours, {**ours, "tokens": other}) == 0.25
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_a_curve_changes_one_size(name):
+    curve = CURVES[name]
+    row = curve.row(curve.values[-1])
+    found = {**row.overrides, **vars(row)}
+    assert found[curve.size] == curve.values[-1]
+    same = {**curve.base.overrides, **vars(curve.base)}
+    changed = {key for key in found if found[key] != same.get(key)} - {"overrides"}
+    assert changed - {"bar"} <= {curve.size, "mlp_dim"}
