@@ -224,10 +224,10 @@ axes.legend()
 # And where does each look? The cross-attention of the last layer, first head:
 
 # %%
-length = int((test["source"][0] > 0).sum())
+number = int((test["source"] > 0).sum(axis=1).argmax())  # the longest
 maps = {}
 for name, (model, params) in trained.items():
-    sentence = test["source"][:1, :length], test["inputs"][:1, :length]
+    sentence = test["source"][[number]], test["inputs"][[number]]
     found = attention_maps(model, params, *sentence)
     maps[name] = found[f"decoder_{LAYERS - 1}/cross_attention"][0, 0]
 
@@ -237,9 +237,7 @@ def words(tokens):
     return [str(token - 3) if token > 2 else "end" for token in tokens]
 
 
-attention_grid(
-    maps, words(test["source"][0, :length]), words(test["labels"][0, :length])
-)
+attention_grid(maps, words(test["source"][number]), words(test["labels"][number]))
 
 # %% [markdown]
 # A product of positive features cannot be as sharp as an exponential: that is what linear
