@@ -15,7 +15,11 @@
 # You have an idea for another attention. This notebook takes one, *linear attention*
 # (Katharopoulos et al. 2020), from its equation to a trained model beside the original,
 # without an edit in `zoo/`. Along the way it makes the mistake that most of us make, and
-# shows who notices.
+# shows who notices. It takes a minute or two on two CPU cores.
+#
+# For an idea of your own, copy this file, change the class `LinearAttention` below (square
+# the features, say), and run all cells. `4_fork_a_module.py` beside it is the same as a
+# script: `cd notebooks && python 4_fork_a_module.py`.
 
 # %%
 from functools import partial
@@ -48,8 +52,17 @@ from zoo.plots import attention_grid
 # what we want to know first, and for that the weights may be written out.
 #
 # `MultiHeadAttention` projects queries, keys and values, and `attend` does the rest: that
-# is the method to replace. It gets keys and values that are projected already (in decoding
-# they come from a cache) and a mask, True where a query may look.
+# is the method to replace. It is given
+#
+# | argument | shape | what |
+# |---|---|---|
+# | `queries` | `[B, Q, D]` | states that `self.query` has yet to project, to `[B, Q, H, E]` |
+# | `key`, `value` | `[B, K, H, E]` | projected already; in decoding they come from a cache |
+# | `mask` | `[B or 1, H or 1, Q or 1, K]` or None | True where a query may look at a key |
+# | `bias` | likewise | added to the scores by positions such as ALiBi; None here |
+#
+# and, by name, `positions` (for rotations) and `deterministic` (for dropout), which we do
+# without. It returns `[B, Q, D]`, through `self.out`.
 
 
 # %%
@@ -205,13 +218,16 @@ axes.set(xlabel="updates", ylabel="nats a digit")
 axes.legend()
 
 # %% [markdown]
+# When this was written, softmax had 97 % right and linear attention 87 %; with its features
+# squared, 91 %. Numbers differ a little between machines.
+#
 # And where does each look? The cross-attention of the last layer, first head:
 
 # %%
-length = int((test["source"][0] > 0).sum())
+number = int((test["source"] > 0).sum(axis=1).argmax())  # the longest
 maps = {}
 for name, (model, params) in trained.items():
-    sentence = test["source"][:1, :length], test["inputs"][:1, :length]
+    sentence = test["source"][[number]], test["inputs"][[number]]
     found = attention_maps(model, params, *sentence)
     maps[name] = found[f"decoder_{LAYERS - 1}/cross_attention"][0, 0]
 
@@ -221,9 +237,7 @@ def words(tokens):
     return [str(token - 3) if token > 2 else "end" for token in tokens]
 
 
-attention_grid(
-    maps, words(test["source"][0, :length]), words(test["labels"][0, :length])
-)
+attention_grid(maps, words(test["source"][number]), words(test["labels"][number]))
 
 # %% [markdown]
 # A product of positive features cannot be as sharp as an exponential: that is what linear
@@ -253,7 +267,7 @@ from zoo.training.records import open_run
 from zoo.training.run import train_to_end
 from zoo.translation.translator import Translator
 
-preset = PRESETS["phrases"][1]
+_, preset = PRESETS["phrases"]  # what it is, and its config
 config = replace(
     preset,
     workdir=Path(tempfile.mkdtemp()),
@@ -270,19 +284,20 @@ train_to_end(
     config.optimizer,
     seed=config.seed,
     started=time.monotonic(),
-    console=Console(),
+    console=Console(force_jupyter=False),
 )
 params = read_params(config.workdir, partial(initialize, model))
 translator = Translator(model, params, corpora.tokenizer, config.data.max_length)
 translator.translate(["Monday", "three days ago"])
 
 # %% [markdown]
-# So few updates teach it some Korean and no translation yet. `zoo.load` and the commands
-# know the models of the zoo alone, so that a fork is put into a `Translator` by hand, as in
-# the last lines.
+# So few updates teach it some Korean and no translation yet. For the real thing leave
+# `data=…` and `training=…` out, give `workdir` a folder to keep, and wait some minutes; with
+# softmax, the preset gets 98.65 % of the phrases right. `zoo.load` and the commands know the
+# models of the zoo alone, so that a fork is put into a `Translator` by hand, as in the last
+# lines.
 #
 # ## Take it further
 #
-# * The same laws run in `tests/test_zoo.py` for every model of the zoo: add yours to its
-#   table `TINY`.
+# * The laws can be a test of your own: `assert max(violations(...).values()) < 1e-4`.
 # * A layer alone can be tested against a slow reference: see `tests/layers/`.

@@ -30,6 +30,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 import hypothesis
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 # A busy machine is no fault of an example.
@@ -45,3 +46,19 @@ jax.config.update("jax_num_cpu_devices", 8)
 install_import_hook(
     "zoo", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 )
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser, where there is one."""
+    driver = pytest.importorskip("playwright.sync_api", reason="no playwright here")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with driver.sync_playwright() as playwright:
+        # As root, Chromium runs only without its sandbox.
+        options = {"executable_path": path, "args": ["--no-sandbox"]}
+        with playwright.chromium.launch(**options) as launched:
+            yield launched

@@ -186,6 +186,16 @@ def test_labels_are_readable_and_do_not_overlap(count, num_maps):
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
+def test_captions_do_not_overlap_over_the_smallest_maps():
+    captions = {"MultiHeadAttention": np.eye(2), "LinearAttention, head 1": np.eye(2)}
+    figure = plots.attention_grid(captions, ["a", "b"], ["c", "d"])
+    figure.draw_without_rendering()
+    first, second = (x.title.get_window_extent() for x in figure.axes[:2])
+    assert first.x1 < second.x0
+    assert second.x1 <= figure.bbox.x1
+    assert first.x0 >= 0
+
+
 def test_the_bar_of_colours_stays_slender_beside_tall_maps():
     pieces = [str(i) for i in range(60)]
     maps_of_60 = dict.fromkeys(["layer 1", "layer 2"], np.eye(60))

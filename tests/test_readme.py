@@ -56,6 +56,28 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert pytest_commands(shell)[:1] == in_ci[:1]
 
 
+def result_rows(markdown: str) -> list[tuple[str, str]]:
+    """Returns (command, score) of every row whose first cell is a command."""
+    row = re.compile(r"^\| `(train[^`]*)` \| (.*)$", re.MULTILINE)
+    return [
+        (found[1].split(" --data.folder")[0], found[2].split(" |")[0])
+        for found in row.finditer(markdown)
+    ]
+
+
+def test_the_results_of_the_docs_are_those_beside_the_commands():
+    told = [
+        line
+        for path in (ROOT / "experiments").glob("*/README.md")
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    rows = result_rows((ROOT / "docs/results.md").read_text(encoding="utf-8"))
+    assert len(rows) > 10
+    for command, score in rows:
+        same = [line for line in told if f"| `{command}` |" in line]
+        assert any(f"| {score} |" in line for line in same), (command, score, same)
+
+
 def test_blocks_share_one_namespace_and_other_languages_are_left_alone():
     markdown = (
         "```python\na = 2\n```\n\n```bash\nrm x\n```\n\n```python\nassert a == 2\n```\n"

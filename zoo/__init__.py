@@ -33,6 +33,7 @@ __all__ = [
     "list_models",
     "load",
     "load_params",
+    "pack",
     "save_params",
     "save_pretrained",
 ]
@@ -52,8 +53,9 @@ def load(
     probabilities.
 
     Args:
-        path: of a run's folder, or of a directory in Hugging Face's layout; text such
-            as "Helsinki-NLP/opus-mt-de-en" that is no folder is an id on the hub.
+        path: of a run's folder, packed or not, or of a directory in Hugging Face's
+            layout; text such as "Helsinki-NLP/opus-mt-de-en" that is no folder is an
+            id on the hub.
         average: takes the mean of the parameters of the last so many checkpoints; 1
             takes the best one, None does as the run's own test does.
         revision: branch, tag or commit on the hub; None takes the main branch.
@@ -135,6 +137,31 @@ def save_pretrained(
     from zoo.pretrained import export
 
     export.save_pretrained(model, params, tokenizer, directory, **options)
+
+
+def pack(
+    run: "str | Path", directory: "str | Path", *, average: int | None = None
+) -> None:
+    """Writes a trained run as a small folder that `load` reads like the run itself.
+
+    It holds the config, the tokens and the parameters in 16 bits, and no checkpoints,
+    logs or pictures.
+
+    Args:
+        average: as `load` has it.
+
+    Raises:
+        InputError: as `load`, the directory exists, or a parameter is too large for 16
+            bits.
+    """
+    from pathlib import Path
+
+    from zoo import packing
+
+    if _is_pretrained(run):
+        raise InputError(f"{run}: weights of others, and no run; copy them instead")
+    loaded = load(run, average=average)
+    packing.pack(Path(run), Path(directory), loaded.params)
 
 
 def save_params(params: Any, path: "str | Path") -> None:

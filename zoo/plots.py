@@ -150,7 +150,8 @@ def attention_grid(
     rows, columns, cell = page(len(maps), *checked[0].shape)
     size = 36 * cell  # of a letter, in points: half a cell
     letter = size / 72
-    width = columns * (len(source_pieces) * cell + 0.2)
+    caption_inches = 0.8 * letter * max(map(len, maps))
+    width = columns * (max(len(source_pieces) * cell, caption_inches) + 0.2)
     height = rows * (len(target_pieces) * cell + 0.4)
 
     figure = Figure(

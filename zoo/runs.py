@@ -8,6 +8,7 @@ import jax
 
 from zoo.checkpoints import Checkpoints, average_params
 from zoo.errors import InputError
+from zoo.packing import PARAMS, unpack
 from zoo.training.records import read_json
 
 SEARCH = "search.json"
@@ -95,8 +96,16 @@ def read_params(
             takes the best one. None does as the run's own test does.
 
     Raises:
-        InputError: there is no finished checkpoint, or there are too few.
+        InputError: there is no finished checkpoint, or there are too few; a run is
+            packed, and damaged or to be averaged.
     """
+    if (packed := Path(workdir) / PARAMS).exists():
+        if average is not None:
+            raise InputError(
+                f"{workdir}: a packed run, with no checkpoints to average; leave "
+                "average out"
+            )
+        return unpack(packed, init)
     directory, own = Path(workdir) / "checkpoints", 1
     if average is None and "decoding" in read_config(workdir):
         own = read_size(workdir, "decoding", "average")

@@ -1,5 +1,6 @@
 """The page on which a reader sees where a translator looked."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -29,18 +30,42 @@ def view(translator: Translator, source: str, target: str | None, path: Path) ->
         found, steps = watched_search(translator, source)
     if not found:
         raise InputError("nothing was written, so that there is nothing to show")
-    looked = [translator.attention(source, x.tokens or x.text) for x in found]
-    if not looked[0].weights:
+    if (written := page_of(translator, source, found, steps)) is None:
         raise InputError(
             f"{type(translator.model).__name__} has no attention to show; choose a "
             "model with attention"
         )
+    save(written, path)
+    return found[0].text
+
+
+def page_of(
+    translator: Translator,
+    source: str,
+    found: Sequence[Hypothesis],
+    steps: Sequence[Step] = (),
+) -> str | None:
+    """Returns the page of what was written from a source, the best first.
+
+    None if the model has no attention.
+
+    Args:
+        steps: of the search; scores are shown where there was one, or several texts.
+
+    Raises:
+        InputError: a sentence is empty or too long.
+    """
+    looked = [translator.attention(source, x.tokens or x.text) for x in found]
+    if not looked[0].weights:
+        return None
+    searched = bool(steps) or len(found) > 1
     sentences = [
-        Sentence(x.text, maps.target_pieces, maps.weights, x.score if steps else None)
+        Sentence(
+            x.text, maps.target_pieces, maps.weights, x.score if searched else None
+        )
         for x, maps in zip(found, looked, strict=True)
     ]
-    save(sentences_page(source, looked[0].source_pieces, sentences, steps=steps), path)
-    return found[0].text
+    return sentences_page(source, looked[0].source_pieces, sentences, steps=steps)
 
 
 def watched_search(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from zoo.overlays import Seen, overlay, sheet
 from zoo.plots import save
 from zoo.visual.answerer import VisualAnswerer
 from zoo.visual.images import for_drawing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ROWS = 8  # of a sheet
 
@@ -55,7 +59,14 @@ def draw_sheet(
     places: Sequence[int],
     path: Path,
 ) -> None:
-    """Draws some questions, the model's answers and where it looked, on pixels."""
+    """Writes the picture of some questions that `sheet_of` draws."""
+    save(sheet_of(answerer, questions, places), path)
+
+
+def sheet_of(
+    answerer: VisualAnswerer, questions: VisualQuestions, places: Sequence[int]
+) -> "Figure":
+    """Returns some questions, the model's answers and where it looked, on pixels."""
     keep = np.isin(np.arange(len(questions)), places)
     chosen = tiled(select(questions, keep), answerer.cell_size)
     in_order = np.argsort(np.argsort(places))  # `select` keeps the data's order
@@ -76,7 +87,7 @@ def draw_sheet(
         )
         for n in in_order.tolist()
     ]
-    save(sheet(cases), path)
+    return sheet(cases)
 
 
 def draw_answer(

@@ -25,7 +25,7 @@ from zoo.models.contract import Seq2Seq
 from zoo.models.visual_contract import region_grid
 from zoo.viewer.page import save
 from zoo.viewer.pictures import Asked, Look, pictures_page
-from zoo.visual.answerer import VisualAnswerer
+from zoo.visual.answerer import Answer, VisualAnswerer
 from zoo.visual.images import for_drawing
 
 ANSWER = "(the answer)"
@@ -84,8 +84,15 @@ def view_answer(
         InputError: the model has no attention to show.
     """
     best = answerer.answer(image, question)[0]
+    write([asked_of(answerer, image, question, best)], image.name, path)
+
+
+def asked_of(
+    answerer: VisualAnswerer, image: Path, question: str, best: Answer
+) -> Asked:
+    """Returns what a page shows of a user's own picture and its best answer."""
     seen = answerer.sight.see(image)
-    asked = Asked(
+    return Asked(
         picture=widened(for_drawing(image), seen.shape, answerer.cell_size),
         grid=answerer.grid_of(image),
         question=question,
@@ -93,7 +100,6 @@ def view_answer(
         probability=best.probability,
         looks=looks_of(answerer, seen, question),
     )
-    write([asked], image.name, path)
 
 
 def write(asked: Sequence[Asked], title: str, path: Path) -> None:

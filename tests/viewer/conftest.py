@@ -1,24 +1,8 @@
 """A real browser, in which a page may ask for nothing but itself."""
 
-import shutil
 from types import SimpleNamespace
 
 import pytest
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    driver = pytest.importorskip("playwright.sync_api", reason="no playwright here")
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    with driver.sync_playwright() as playwright:
-        # As root, Chromium runs only without its sandbox.
-        options = {"executable_path": path, "args": ["--no-sandbox"]}
-        with playwright.chromium.launch(**options) as launched:
-            yield launched
 
 
 @pytest.fixture

@@ -1,11 +1,15 @@
 """Questions about pictures in a real browser."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.viewer.hostile import HOSTILE
+from zoo.overlays import pale
+from zoo.viewer import page as html_page
 from zoo.viewer.page import visible
 from zoo.viewer.pictures import Asked, Look, pictures_page
 
@@ -175,3 +179,13 @@ def test_weights_that_do_not_fit_the_grid_are_refused():
         pictures_page("x", [wrong])
     with pytest.raises(ValueError, match="no question"):
         pictures_page("x", [])
+
+
+def test_the_picture_is_as_pale_as_in_a_sheet():
+    style = Path(html_page.__file__).with_name("viewer.css").read_text()
+    contrast, brightness = map(
+        float, re.findall(r"contrast\((.*?)\) brightness\((.*?)\)", style)[0]
+    )
+    greys = np.repeat(np.array([0, 128, 255], np.uint8), 3).reshape(1, 3, 3)
+    shown = brightness * (contrast * (greys[0, :, 0] / 255 - 0.5) + 0.5)
+    np.testing.assert_allclose(shown, pale(greys)[0], atol=0.01)

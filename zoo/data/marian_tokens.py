@@ -31,6 +31,14 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 class MarianTokenizer:
     """Sentences to read or written to lists of ids, and ids that are written to text.
 
+    >>> from zoo.data.tokenizer import Tokenizer
+    >>> own = Tokenizer.train(["a red house", "ein rotes Haus"], 300)
+    >>> vocab = {piece: number for number, piece in enumerate(own.piece_table())}
+    >>> contents = [own.sentencepiece()] * 2 + [json.dumps(vocab).encode()]
+    >>> tokenizer = MarianTokenizer(dict(zip(FILES, contents)))
+    >>> tokenizer.decode(tokenizer.encode(["a red house"]))
+    ['a red house']
+
     Args:
         files: the content of the three FILES, and of TARGET_TABLE if there is one.
         vocab_size: rows of the table of what is written; None for as many as are

@@ -21,6 +21,12 @@ class T5Tokenizer:
 
     Ids beyond the sentencepiece model are T5's sentinels, which stand for no text.
 
+    >>> from zoo.data.tokenizer import Tokenizer
+    >>> own = Tokenizer.train(["a red house", "ein rotes Haus"], 300)
+    >>> tokenizer = T5Tokenizer(own.sentencepiece(), own.vocab_size)
+    >>> tokenizer.decode(tokenizer.encode(["a red house"]))
+    ['a red house']
+
     Args:
         model: the serialized sentencepiece model.
         vocab_size: rows of the model's embedding.

@@ -23,6 +23,10 @@ _UNKNOWN_ID = 3
 class TokenTable:
     """Sentences to ids and back: what `Tokenizer` asks of a sentencepiece model.
 
+    >>> table = TokenTable(train_table(["b a b"], 10, "words", False))
+    >>> table.encode(["a b c"])
+    [[5, 4, 3]]
+
     Args:
         model: what `train_table` returned.
     """

@@ -26,6 +26,11 @@ class Ensemble:
     Its params, memory, carry and features are tuples of the members' own. Its
     probabilities are the mean of theirs, so its logits are log-probabilities.
 
+    >>> import zoo
+    >>> members = [zoo.create_model(name) for name in ("rnn-gru", "transformer-tiny")]
+    >>> Ensemble(tuple(members)).eos_id
+    2
+
     Raises:
         ValueError: the members' special ids differ or, on the first logits, the sizes
             of their vocabularies.

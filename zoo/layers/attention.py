@@ -81,6 +81,11 @@ class MultiHeadAttention(nn.Module):
     Parameters have the names and shapes of `flax.linen.MultiHeadDotProductAttention`.
     The weights are sown as "weights" into the collection "intermediates".
 
+    >>> attention = MultiHeadAttention(model_dim=8, num_heads=2)
+    >>> arguments = jax.random.key(0), jnp.ones((1, 3, 8)), jnp.ones((1, 5, 8))
+    >>> jax.eval_shape(attention.init_with_output, *arguments)[0].shape  # [B, Q, D]
+    (1, 3, 8)
+
     Attributes:
         rotate: turns queries and keys, [..., H, E], by their positions, [...]; done
             where positions are given.

@@ -41,6 +41,17 @@ def pre_norm(inputs: Array, sublayer: Sublayer, norm: Sublayer) -> Array:
 class EncoderBlock(nn.Module):
     """Self-attention, then feed-forward.
 
+    >>> from functools import partial
+    >>> from zoo.layers.attention import MultiHeadAttention
+    >>> from zoo.layers.feedforward import FeedForward
+    >>> block = EncoderBlock(
+    ...     attention=partial(MultiHeadAttention, model_dim=8, num_heads=2),
+    ...     feed_forward=partial(FeedForward, model_dim=8, mlp_dim=16),
+    ... )
+    >>> arguments = jax.random.key(0), jnp.ones((1, 3, 8))
+    >>> jax.eval_shape(block.init_with_output, *arguments)[0].shape  # [B, S, D]
+    (1, 3, 8)
+
     Attributes:
         attention: makes the attention, for example a partial of MultiHeadAttention.
         feed_forward: makes the feed-forward part.
@@ -113,6 +124,18 @@ class DecoderBlock(nn.Module):
 
     Takes a whole target at once (`__call__`, teacher forcing) or one token at a time
     (`step`, with a cache of keys and values). The attributes are EncoderBlock's.
+
+    >>> from functools import partial
+    >>> from zoo.layers.attention import MultiHeadAttention
+    >>> from zoo.layers.feedforward import FeedForward
+    >>> block = DecoderBlock(
+    ...     attention=partial(MultiHeadAttention, model_dim=8, num_heads=2),
+    ...     feed_forward=partial(FeedForward, model_dim=8, mlp_dim=16),
+    ... )
+    >>> memory = jnp.ones((1, 5, 2, 4)), jnp.ones((1, 5, 2, 4))  # keys and values
+    >>> arguments = jax.random.key(0), jnp.ones((1, 3, 8)), memory, None, None
+    >>> jax.eval_shape(block.init_with_output, *arguments)[0].shape  # [B, T, D]
+    (1, 3, 8)
     """
 
     attention: Callable[[], nn.Module]

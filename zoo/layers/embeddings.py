@@ -41,7 +41,13 @@ def tied_logits(
 
 
 class Embedding(nn.Module):
-    """A table of V vectors, used to embed tokens and, where tied, to score them."""
+    """A table of V vectors, used to embed tokens and, where tied, to score them.
+
+    >>> import jax
+    >>> arguments = jax.random.key(0), jnp.array([[5, 6, 2]])
+    >>> jax.eval_shape(Embedding(100, 8).init_with_output, *arguments)[0].shape
+    (1, 3, 8)
+    """
 
     vocab_size: int
     model_dim: int
@@ -67,7 +73,13 @@ class Embedding(nn.Module):
 
 
 class BiasedEmbedding(Embedding):
-    """A table that embeds and scores, and a bias for the scores, zeros at first."""
+    """A table that embeds and scores, and a bias for the scores, zeros at first.
+
+    >>> import jax
+    >>> arguments = jax.random.key(0), jnp.array([[5, 6, 2]])
+    >>> sorted(jax.eval_shape(BiasedEmbedding(100, 8).init, *arguments)["params"])
+    ['bias', 'table']
+    """
 
     def setup(self):
         super().setup()
@@ -91,7 +103,13 @@ class UnscaledEmbedding(BiasedEmbedding):
 
 
 class UntiedEmbedding(Embedding):
-    """A table that embeds and another one that scores."""
+    """A table that embeds and another one that scores.
+
+    >>> import jax
+    >>> arguments = jax.random.key(0), jnp.array([[5, 6, 2]])
+    >>> sorted(jax.eval_shape(UntiedEmbedding(100, 8).init, *arguments)["params"])
+    ['output', 'table']
+    """
 
     def setup(self):
         super().setup()

@@ -20,6 +20,12 @@ class FeedForward(nn.Module):
 
     Dropout inside, after the nonlinearity, is fairseq's "activation dropout"; the paper
     has none there.
+
+    >>> import jax
+    >>> layer = FeedForward(model_dim=8, mlp_dim=32)
+    >>> arguments = jax.random.key(0), jax.numpy.ones((3, 8))
+    >>> jax.eval_shape(layer.init_with_output, *arguments)[0].shape
+    (3, 8)
     """
 
     model_dim: int
@@ -51,6 +57,12 @@ class GatedFeedForward(nn.Module):
     `nn.silu` SwiGLU. No biases, as in the paper, which also takes mlp_dim a third
     smaller than in `FeedForward`, so that both have as many parameters. Dropout acts on
     the product.
+
+    >>> import jax
+    >>> layer = GatedFeedForward(model_dim=8, mlp_dim=21, activation=nn.silu)
+    >>> arguments = jax.random.key(0), jax.numpy.ones((3, 8))
+    >>> jax.eval_shape(layer.init_with_output, *arguments)[0].shape
+    (3, 8)
     """
 
     model_dim: int

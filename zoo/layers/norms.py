@@ -31,6 +31,10 @@ class RMSNorm(nn.Module):
     """The norm of `rms_norm` with its scale, one number a feature, ones at first.
 
     The parameter has the name and shape of `flax.linen.RMSNorm`'s.
+
+    >>> params = {"scale": jnp.ones(2)}
+    >>> RMSNorm().apply({"params": params}, jnp.array([3.0, 3.0])).round(4)
+    Array([1., 1.], dtype=float32)
     """
 
     epsilon: float = 1e-6

@@ -66,6 +66,13 @@ def real_cells(image: Num[Array, "B Y X C"], size: int) -> Bool[Array, "B Rows C
 class PositionedPatches(nn.Module):
     """The patches of an image, with learned positions.
 
+    >>> import jax
+    >>> patches = PositionedPatches(model_dim=8, image_size=32, patch_size=16)
+    >>> arguments = jax.random.key(0), jnp.ones((1, 32, 48, 3))
+    >>> regions, *_ = jax.eval_shape(patches.init_with_output, *arguments)[0]
+    >>> regions.shape
+    (1, 6, 8)
+
     Attributes:
         model_dim: width of a patch.
         image_size: side in pixels of the square that positions are learned on.

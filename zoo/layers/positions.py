@@ -131,7 +131,12 @@ def alibi_bias(
 
 
 class Positions(nn.Module):
-    """No positions: the questions of a stack, and the answer that says nothing."""
+    """No positions: the questions of a stack, and the answer that says nothing.
+
+    >>> states, places = jnp.zeros((1, 3, 8)), jnp.arange(3)[None]
+    >>> Positions().apply({}, states, places, method="embed") is states
+    True
+    """
 
     def embed(
         self, states: Float[Array, "*axes D"], positions: Int[Array, "*#axes"]
@@ -150,7 +155,12 @@ class Positions(nn.Module):
 
 
 class SinusoidalPositions(Positions):
-    """Sinusoids added to the embeddings; see `sinusoidal_positions`."""
+    """Sinusoids added to the embeddings; see `sinusoidal_positions`.
+
+    >>> states, places = jnp.zeros((1, 3, 8)), jnp.arange(3)[None]
+    >>> SinusoidalPositions().apply({}, states, places, method="embed").shape
+    (1, 3, 8)
+    """
 
     def embed(self, states, positions):
         sinusoids = sinusoidal_positions(positions, states.shape[-1])
@@ -177,6 +187,11 @@ class LearnedPositions(Positions):
     Gehring et al. (2017), "Convolutional Sequence to Sequence Learning", section 3.1;
     drawn from N(0, 1/D) as in fairseq. A position beyond the table would silently get
     the last vector, so `check` refuses it.
+
+    >>> LearnedPositions(model_dim=8, max_length=512).check(600)
+    Traceback (most recent call last):
+        ...
+    ValueError: 600 positions are asked for, but only 512 are learned; ...
     """
 
     model_dim: int
@@ -204,6 +219,12 @@ class RelativePositions(Positions):
     """A learned bias for every head and bucket of distances; see `distance_buckets`.
 
     One table for all layers of a stack, as in T5, with T5's numbers.
+
+    >>> positions = RelativePositions(num_heads=2, bidirectional=True)
+    >>> params = {"table": jnp.zeros((32, 2))}
+    >>> queries = keys = jnp.arange(3)
+    >>> positions.apply({"params": params}, queries, keys, method="bias").shape
+    (1, 2, 3, 3)
     """
 
     num_heads: int
@@ -227,7 +248,12 @@ class RelativePositions(Positions):
 
 
 class AlibiPositions(Positions):
-    """A bias that falls with distance, without parameters; see `alibi_bias`."""
+    """A bias that falls with distance, without parameters; see `alibi_bias`.
+
+    >>> queries = keys = jnp.arange(3)
+    >>> AlibiPositions(num_heads=8).apply({}, queries, keys, method="bias")[0, 0, 2]
+    Array([-1. , -0.5, -0. ], dtype=float32)
+    """
 
     num_heads: int
 

@@ -109,7 +109,13 @@ def _frozen(dense: nn.Dense, width: int) -> Callable[[Array], Array]:
 
 
 class GRUCell(nn.Module):
-    """The parameters of a gated recurrent unit; see `gru_step`."""
+    """The parameters of a gated recurrent unit; see `gru_step`.
+
+    >>> arguments = jax.random.key(0), jnp.ones((1, 8))
+    >>> project = partial(GRUCell(8).init_with_output, method="project")
+    >>> jax.eval_shape(project, *arguments)[0].shape  # three gates
+    (1, 24)
+    """
 
     model_dim: int
     num_gates = 3
@@ -141,7 +147,13 @@ class GRUCell(nn.Module):
 
 
 class LSTMCell(nn.Module):
-    """The parameters of a long short-term memory; see `lstm_step`."""
+    """The parameters of a long short-term memory; see `lstm_step`.
+
+    >>> arguments = jax.random.key(0), jnp.ones((1, 8))
+    >>> project = partial(LSTMCell(8).init_with_output, method="project")
+    >>> jax.eval_shape(project, *arguments)[0].shape  # four gates
+    (1, 32)
+    """
 
     model_dim: int
     num_gates = 4
@@ -177,6 +189,12 @@ class LSTMCell(nn.Module):
 class RNN(nn.Module):
     """Layers of one cell, each reading the hidden states of the layer below.
 
+    >>> reader = RNN(partial(GRUCell, 8), num_layers=2)
+    >>> arguments = jax.random.key(0), jnp.ones((1, 5, 8)), jnp.ones((1, 5), bool)
+    >>> states, last = jax.eval_shape(reader.init_with_output, *arguments)[0]
+    >>> states.shape, len(last)  # after each token; of each layer after the last one
+    ((1, 5, 8), 2)
+
     Attributes:
         cell: makes a cell, for example a partial of GRUCell.
         num_layers: how many are stacked.
@@ -211,6 +229,12 @@ class BidirectionalRNN(nn.Module):
     """One network reads forwards, one backwards; their states stand side by side.
 
     Schuster and Paliwal (1997); the annotations of Bahdanau et al. (2015), 3.2.
+
+    >>> reader = BidirectionalRNN(partial(GRUCell, 8))
+    >>> arguments = jax.random.key(0), jnp.ones((1, 5, 8)), jnp.ones((1, 5), bool)
+    >>> states, *_ = jax.eval_shape(reader.init_with_output, *arguments)[0]
+    >>> states.shape
+    (1, 5, 16)
     """
 
     cell: Callable[[], nn.Module]

@@ -101,7 +101,12 @@ class StateAttention(nn.Module):
 
 
 class DotAttention(StateAttention):
-    """Luong's dot: an annotation is its own key, and as wide as the query."""
+    """Luong's dot: an annotation is its own key, and as wide as the query.
+
+    >>> state, annotations = jnp.ones((1, 1, 8)), jnp.ones((1, 2, 8))
+    >>> DotAttention().apply({}, state, annotations, jnp.array([[True, True]]))[1]
+    Array([[[0.5, 0.5]]], dtype=float32)
+    """
 
     def keys(self, value):
         return value
@@ -111,7 +116,16 @@ class DotAttention(StateAttention):
 
 
 class GeneralAttention(StateAttention):
-    """Luong's general: query · W value, with the parameter W."""
+    """Luong's general: query · W value, with the parameter W.
+
+    >>> import jax
+    >>> attention = GeneralAttention(query_dim=6)
+    >>> query, value = jnp.ones((1, 3, 6)), jnp.ones((1, 5, 8))
+    >>> arguments = jax.random.key(0), query, value, jnp.ones((1, 5), bool)
+    >>> context, weights = jax.eval_shape(attention.init_with_output, *arguments)[0]
+    >>> context.shape, weights.shape
+    ((1, 3, 8), (1, 3, 5))
+    """
 
     query_dim: int
 
@@ -127,7 +141,16 @@ class GeneralAttention(StateAttention):
 
 
 class AdditiveAttention(StateAttention):
-    """Bahdanau's attention, which is Luong's concat, with its parameters W, U and v."""
+    """Bahdanau's attention, which is Luong's concat, with its parameters W, U and v.
+
+    >>> import jax
+    >>> attention = AdditiveAttention(query_dim=6, attention_dim=4)
+    >>> query, value = jnp.ones((1, 3, 6)), jnp.ones((1, 5, 8))
+    >>> arguments = jax.random.key(0), query, value, jnp.ones((1, 5), bool)
+    >>> context, weights = jax.eval_shape(attention.init_with_output, *arguments)[0]
+    >>> context.shape, weights.shape
+    ((1, 3, 8), (1, 3, 5))
+    """
 
     query_dim: int
     attention_dim: int

@@ -94,6 +94,11 @@ class Projection(nn.Module):
     """A linear map that computes in the dtype of its parameters, whatever comes in.
 
     Pixels and features are float32; this is where they enter a model of bfloat16.
+
+    >>> import jax
+    >>> arguments = jax.random.key(0), jnp.ones((2, 3))
+    >>> jax.eval_shape(Projection(8).init_with_output, *arguments)[0].shape
+    (2, 8)
     """
 
     dim: int
@@ -116,6 +121,12 @@ class ResidualStage(nn.Module):
     With GroupNorm (Wu and He 2018), so that an image alone is what it is in a batch;
     the scale of the second norm begins at zero and the block as the identity (Goyal
     et al. 2017, section 5.1).
+
+    >>> import jax
+    >>> arguments = jax.random.key(0), jnp.ones((1, 64, 64, 3))
+    >>> stage = ResidualStage(dim=8, size=4)
+    >>> jax.eval_shape(stage.init_with_output, *arguments)[0].shape
+    (1, 16, 16, 8)
 
     Attributes:
         dim: number of channels, a multiple of 8.
@@ -151,6 +162,13 @@ class ResidualCNN(nn.Module):
 
     Two stages, of cells of 4 and of 8 pixels; the second has twice the channels.
 
+    >>> import jax
+    >>> arguments = jax.random.key(0), jnp.ones((1, 64, 64, 3))
+    >>> encoder = ResidualCNN(model_dim=16, dim=8)
+    >>> regions, valid = jax.eval_shape(encoder.init_with_output, *arguments)[0]
+    >>> regions.shape
+    (1, 64, 16)
+
     Attributes:
         model_dim: width of a region.
         dim: channels of the first stage.
@@ -181,6 +199,13 @@ class PatchEmbedding(nn.Module):
     """The patches of a vision Transformer (Dosovitskiy et al. 2021, equation 1).
 
     With sinusoids for positions in place of a learned table.
+
+    >>> import jax
+    >>> arguments = jax.random.key(0), jnp.ones((1, 64, 96, 3))
+    >>> encoder = PatchEmbedding(model_dim=16, patch_size=32)
+    >>> regions, valid = jax.eval_shape(encoder.init_with_output, *arguments)[0]
+    >>> regions.shape
+    (1, 6, 16)
 
     Attributes:
         model_dim: width of a region.
@@ -217,6 +242,13 @@ class RegionFeatures(nn.Module):
     An image may have fewer regions than the array: rows that are all zero are padding,
     as in OpenVQA.
 
+    >>> import jax
+    >>> arguments = jax.random.key(0), jnp.ones((1, 36, 2048))
+    >>> encoder = RegionFeatures(model_dim=16, region_dim=2048)
+    >>> regions, valid = jax.eval_shape(encoder.init_with_output, *arguments)[0]
+    >>> regions.shape
+    (1, 36, 16)
+
     Attributes:
         model_dim: width of a region.
         region_dim: width of the features.
@@ -252,6 +284,13 @@ class RegionFeatures(nn.Module):
 
 class ProjectedRegions(nn.Module):
     """The regions of another encoder, brought to the width of a model.
+
+    >>> import jax
+    >>> arguments = jax.random.key(0), jnp.ones((1, 64, 96, 3))
+    >>> encoder = ProjectedRegions(PatchEmbedding(16, patch_size=32), model_dim=8)
+    >>> regions, valid = jax.eval_shape(encoder.init_with_output, *arguments)[0]
+    >>> regions.shape
+    (1, 6, 8)
 
     Attributes:
         tower: makes the regions, for example with weights of others.

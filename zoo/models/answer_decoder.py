@@ -32,6 +32,14 @@ class AnswerDecoder(Transformer, kw_only=True):
     One table embeds questions and answers and scores the output. Decoding is the
     Transformer's own.
 
+    >>> import jax
+    >>> sizes = {"model_dim": 8, "mlp_dim": 16, "num_heads": 2, "num_layers": 1}
+    >>> model = build(AnswerDecoderConfig(vocab_size=100, region_dim=6, **sizes))
+    >>> source = jnp.ones((2, 5, 6)), jnp.ones((2, 3, 7), int)  # images, questions
+    >>> arguments = jax.random.key(0), source, jnp.ones((6, 4), int)
+    >>> jax.eval_shape(model.init_with_output, *arguments)[0].shape  # [BG, T, V]
+    (6, 4, 100)
+
     Attributes:
         image_encoder: makes the regions.
     """

@@ -35,6 +35,12 @@ class BahdanauSeq2Seq(nn.Module):
     Differs from the paper in tying the output to the target embedding, for which the
     maxout output is as wide as the embedding, and in its dropout.
 
+    >>> model = build(BahdanauConfig(vocab_size=100, model_dim=8, attention_dim=6))
+    >>> source, inputs = jnp.ones((2, 5), int), jnp.ones((2, 4), int)
+    >>> arguments = jax.random.key(0), source, inputs
+    >>> jax.eval_shape(model.init_with_output, *arguments)[0].shape  # [B, T, V]
+    (2, 4, 100)
+
     Attributes:
         dropout_rate: of embeddings and output features.
     """

@@ -46,6 +46,12 @@ class Carry(NamedTuple):
 class LuongSeq2Seq(nn.Module):
     """Encoder-decoder with Luong's attention, under `zoo.models.contract`.
 
+    >>> model = build(LuongConfig(vocab_size=100, model_dim=8, score="general"))
+    >>> source, inputs = jnp.ones((2, 5), int), jnp.ones((2, 4), int)
+    >>> arguments = jax.random.key(0), source, inputs
+    >>> jax.eval_shape(model.init_with_output, *arguments)[0].shape  # [B, T, V]
+    (2, 4, 100)
+
     Attributes:
         attention: makes the attention, one of `zoo.layers.state_attention`.
         cell: makes one layer's cell.

@@ -31,6 +31,13 @@ class AttentionPooling(nn.Module):
     softmax(MLP(x)) says how much of each; the mean is projected to `out_dim`. The
     weights are sown as "weights", [B, 1, 1, K].
 
+    >>> import jax
+    >>> pooling = AttentionPooling(hidden_dim=8, out_dim=16, dropout_rate=0.0)
+    >>> arguments = jax.random.key(0), jnp.ones((1, 5, 6)), jnp.ones((1, 5), bool)
+    >>> pool = partial(pooling.init_with_output, deterministic=True)
+    >>> jax.eval_shape(pool, *arguments)[0].shape
+    (1, 16)
+
     Attributes:
         hidden_dim: of the MLP.
         dropout_rate: inside the MLP.
@@ -67,6 +74,14 @@ class Mcan(nn.Module):
 
     Differs from OpenVQA in words that are drawn, not GloVe's, in an LSTM with one bias
     a gate instead of two, and in norms that divide by √(variance + ε).
+
+    >>> sizes = {"model_dim": 8, "mlp_dim": 16, "num_heads": 2, "num_layers": 1}
+    >>> import jax
+    >>> model = build(McanConfig(num_answers=4, region_dim=6, **sizes))
+    >>> image, questions = jnp.ones((2, 5, 6)), jnp.ones((2, 3, 7), int)
+    >>> arguments = jax.random.key(0), image, questions
+    >>> jax.eval_shape(model.init_with_output, *arguments)[0].shape  # [B, G, A]
+    (2, 3, 4)
 
     Attributes:
         image_encoder: makes the regions.

@@ -31,6 +31,12 @@ class Memory(NamedTuple):
 class RNNSeq2Seq(nn.Module):
     """Recurrent encoder-decoder under the contract of `zoo.models.contract`.
 
+    >>> model = build(RNNConfig(vocab_size=100, model_dim=8, cell="lstm"))
+    >>> source, inputs = jnp.ones((2, 5), int), jnp.ones((2, 4), int)
+    >>> arguments = jax.random.key(0), source, inputs
+    >>> jax.eval_shape(model.init_with_output, *arguments)[0].shape  # [B, T, V]
+    (2, 4, 100)
+
     Attributes:
         cell: makes one layer's cell.
         reverse_source: reads the source from its end.

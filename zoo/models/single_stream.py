@@ -42,6 +42,14 @@ class SingleStream(nn.Module):
     BERT's [CLS]. Words have sinusoids for positions, where the paper has BERT's learned
     ones.
 
+    >>> sizes = {"model_dim": 8, "mlp_dim": 16, "num_heads": 2, "num_layers": 1}
+    >>> import jax
+    >>> model = build(SingleStreamConfig(num_answers=4, **sizes))
+    >>> image, questions = jnp.ones((2, 64, 96, 3)), jnp.ones((2, 3, 7), int)
+    >>> arguments = jax.random.key(0), image, questions
+    >>> jax.eval_shape(model.init_with_output, *arguments)[0].shape  # [B, G, A]
+    (2, 3, 4)
+
     Attributes:
         image_encoder: makes the regions: patches as in the paper, or another's.
         block: makes one block, with the norms before the sublayers.

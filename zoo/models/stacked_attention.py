@@ -27,6 +27,13 @@ class Glimpse(nn.Module):
     h = tanh(W_I v ⊕ (W_Q u + b)) and p = softmax(W_P h), which is additive attention;
     then u + Σ p v. The regions are projected once an image, for all of its questions.
     The weights are sown as "weights", [BG, 1, 1, R].
+
+    >>> import jax
+    >>> known, regions = jnp.ones((2, 3, 8)), jnp.ones((2, 5, 8))
+    >>> arguments = jax.random.key(0), known, regions, jnp.ones((2, 5), bool)
+    >>> glimpse = Glimpse(model_dim=8, attention_dim=4)
+    >>> jax.eval_shape(glimpse.init_with_output, *arguments)[0].shape
+    (2, 3, 8)
     """
 
     model_dim: int
@@ -49,6 +56,13 @@ class Glimpse(nn.Module):
 
 class StackedAttention(nn.Module):
     """Question RNN and n glimpses, under `zoo.models.visual_contract`.
+
+    >>> import jax
+    >>> model = build(StackedAttentionConfig(num_answers=4, region_dim=6, model_dim=8))
+    >>> image, questions = jnp.ones((2, 5, 6)), jnp.ones((2, 3, 7), int)
+    >>> arguments = jax.random.key(0), image, questions
+    >>> jax.eval_shape(model.init_with_output, *arguments)[0].shape  # [B, G, A]
+    (2, 3, 4)
 
     Attributes:
         image_encoder: makes the regions.

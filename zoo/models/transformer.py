@@ -61,6 +61,13 @@ def no_norm() -> Callable[[Array], Array]:
 class Transformer(nn.Module):
     """Encoder-decoder Transformer under the contract of `zoo.models.contract`.
 
+    >>> sizes = {"model_dim": 8, "mlp_dim": 16, "num_heads": 2, "num_layers": 1}
+    >>> model = build(TransformerConfig(vocab_size=100, **sizes))
+    >>> source, inputs = jnp.ones((2, 5), int), jnp.ones((2, 4), int)
+    >>> arguments = jax.random.key(0), source, inputs
+    >>> jax.eval_shape(model.init_with_output, *arguments)[0].shape  # [B, T, V]
+    (2, 4, 100)
+
     Attributes:
         encoder_block: makes one block of the encoder.
         decoder_block: makes one block of the decoder.

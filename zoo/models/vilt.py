@@ -28,7 +28,14 @@ from zoo.models.visual_contract import Looks, onto_regions, per_question
 
 
 class WordEmbedding(nn.Module):
-    """Words and their places, brought to one scale (Devlin et al. 2019, figure 2)."""
+    """Words and their places, brought to one scale (Devlin et al. 2019, figure 2).
+
+    >>> import jax
+    >>> words = WordEmbedding(100, 8, max_words=40, norm=nn.LayerNorm)
+    >>> arguments = jax.random.key(0), jnp.ones((2, 7), int)
+    >>> jax.eval_shape(words.init_with_output, *arguments)[0].shape
+    (2, 7, 8)
+    """
 
     vocab_size: int
     model_dim: int
@@ -59,6 +66,14 @@ class Vilt(nn.Module):
 
     The answer is read from the first token of the question, BERT's [CLS], so that
     questions come with it.
+
+    >>> sizes = {"model_dim": 8, "mlp_dim": 16, "num_heads": 2, "num_layers": 1}
+    >>> import jax
+    >>> model = build(ViltConfig(num_answers=4, **sizes))
+    >>> image, questions = jnp.ones((2, 64, 96, 3)), jnp.ones((2, 3, 7), int)
+    >>> arguments = jax.random.key(0), image, questions
+    >>> jax.eval_shape(model.init_with_output, *arguments)[0].shape  # [B, G, A]
+    (2, 3, 4)
 
     Attributes:
         image_encoder: makes the patches.

@@ -45,6 +45,13 @@ def put_first(
 class VisionTransformer(nn.Module):
     """An image encoder, under `zoo.layers.vision.ImageEncoder`.
 
+    >>> sizes = {"model_dim": 8, "mlp_dim": 16, "num_heads": 2, "num_layers": 1}
+    >>> tower = build(VisionTransformerConfig(**sizes))
+    >>> arguments = jax.random.key(0), jnp.ones((1, 224, 224, 3))
+    >>> regions, valid = jax.eval_shape(tower.init_with_output, *arguments)[0]
+    >>> regions.shape  # 14 x 14 patches
+    (1, 196, 8)
+
     Attributes:
         patches: the patches, before which the class token is put.
         block: makes one block, with the norms before the sublayers.

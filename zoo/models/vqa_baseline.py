@@ -36,6 +36,13 @@ class VqaBaseline(nn.Module):
     mean(tanh(W r + b)). With one region it is the paper's, but for its normalisation of
     the image vector and for one more linear map.
 
+    >>> import jax
+    >>> model = build(VqaBaselineConfig(num_answers=4, region_dim=6, model_dim=8))
+    >>> image, questions = jnp.ones((2, 5, 6)), jnp.ones((2, 3, 7), int)
+    >>> arguments = jax.random.key(0), image, questions
+    >>> jax.eval_shape(model.init_with_output, *arguments)[0].shape  # [B, G, A]
+    (2, 3, 4)
+
     Attributes:
         image_encoder: makes the regions.
         model_dim: width of the LSTM's states.

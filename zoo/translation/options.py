@@ -61,6 +61,9 @@ def defaults_from_json(values: dict[str, Any], where: str) -> Defaults:
 class Constraints:
     """What every translation of every sentence must keep; it costs no score.
 
+    >>> Constraints(banned=("colour",), no_repeated_ngram=3).min_length
+    0
+
     Attributes:
         min_length: in subwords, end of sentence and prefix included, as for the
             maximum.
@@ -81,6 +84,9 @@ class Constraints:
 @dataclass(frozen=True)
 class Sampling:
     """Translations drawn at random, one token after the other, not searched for.
+
+    >>> Sampling(temperature=0.7, top_p=0.9).seed
+    0
 
     Attributes:
         temperature: divides the logits; below 1 prefers the likely.

@@ -76,6 +76,15 @@ class Hypothesis:
 class Translator:
     """A sequence-to-sequence model with its parameters and its tokenizer.
 
+    >>> from zoo.data.tokenizer import Tokenizer
+    >>> import zoo
+    >>> tokenizer = Tokenizer.train(["a b c"], 30, tokens="words")
+    >>> size = tokenizer.vocab_size
+    >>> model = zoo.create_model("rnn-gru", vocab_size=size, model_dim=8)
+    >>> shapes = jax.eval_shape(partial(initialize, model), jax.random.key(0))
+    >>> Translator(model, shapes, tokenizer, max_length=16).translate([""])
+    [[Hypothesis(text='', score=0.0)]]
+
     Args:
         model: under the contract of `zoo.models.contract`, or an ensemble of such.
         max_length: longest sentence in subwords, end of sentence included; on the

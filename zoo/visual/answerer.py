@@ -50,6 +50,16 @@ class Answer:
 class VisualAnswerer:
     """Answers questions about pictures with a trained model.
 
+    >>> import zoo
+    >>> from zoo.data.vqa.words import train_words
+    >>> words = train_words(["is it red?"])
+    >>> sizes = {"vocab_size": words.vocab_size, "num_answers": 2}
+    >>> model = zoo.create_model("stacked-attention-tiny", **sizes)
+    >>> params = jax.eval_shape(partial(initialize, model), jax.random.key(0))
+    >>> reader, answers = QuestionWords(words, 12), AnswerTable(("yes", "no"))
+    >>> VisualAnswerer(model, params, reader, OneShape((64, 64, 3)), answers).grid
+    (8, 8)
+
     Args:
         model: under the contract of `zoo.models.visual_contract`.
         reader: makes ids of questions.

@@ -54,7 +54,11 @@ class VisualSource:
 
 @dataclass(frozen=True)
 class EasyVqaData(VisualSource):
-    """One coloured shape an image, from the package easy-vqa."""
+    """One coloured shape an image, from the package easy-vqa.
+
+    >>> EasyVqaData().image_shape
+    (64, 64, 3)
+    """
 
     image_shape = (64, 64, 3)
 
@@ -77,6 +81,9 @@ class SortOfClevrData(VisualSource):
 
     Validation and test are the same for every seed. No image is changed in training:
     questions ask for left and top, and every pixel of a distance may count.
+
+    >>> len(SortOfClevrData(num_test=1).read("test", seed=0).questions)
+    20
     """
 
     num_train: int = 9_800
@@ -98,6 +105,9 @@ class SortOfClevrData(VisualSource):
 class ShapesData(VisualSource):
     """Nine cells of coloured shapes an image; its test questions have new structures.
 
+    >>> ShapesData(folder=Path("shapes")).image_shape
+    (30, 30, 3)
+
     Attributes:
         folder: the published files; images to train on are made on the spot.
     """
@@ -115,6 +125,9 @@ class ShapesData(VisualSource):
 @dataclass(frozen=True)
 class DaquarData(VisualSource):
     """Photographs of rooms, in the official split by image.
+
+    >>> DaquarData(height=224, width=224).image_shape
+    (224, 224, 3)
 
     Attributes:
         folder: all_qa_pairs.txt, the two lists of images, and images/.
@@ -153,6 +166,9 @@ class VqaV2Data(VisualSource):
 
     Published numbers without the hidden test are trained on train2014 and tested on
     val2014. The questions of 5 % of the training images are for validation.
+
+    >>> VqaV2Data(features=Path("bottom-up")).image_shape  # [R, D]
+    (100, 2048)
 
     Attributes:
         folder: questions, annotations, and the folders of pictures.
@@ -211,6 +227,9 @@ class VqaV2Data(VisualSource):
 @dataclass(frozen=True)
 class ClevrData(VisualSource):
     """CLEVR as TensorFlow Datasets prepares it; its validation set is the test set.
+
+    >>> ClevrData(data_dir=Path("~/tensorflow_datasets")).image_shape
+    (128, 192, 3)
 
     Attributes:
         data_dir: the folder in which TFDS keeps its data sets.

@@ -14,6 +14,13 @@ from zoo.errors import InputError
 class WordPieces:
     """Turns questions into ids, from [CLS] to [SEP], with the library `tokenizers`.
 
+    >>> import tokenizers
+    >>> pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "is", "it", "red"]
+    >>> vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    >>> tokenizer = tokenizers.BertWordPieceTokenizer(vocabulary)
+    >>> WordPieces(tokenizer, max_words=8).encode(["Is it red"])
+    array([[2, 4, 5, 6, 3, 0, 0, 0]], dtype=int32)
+
     Attributes:
         max_words: longest question in pieces, the two special ones included.
         pad_id: what fills the rows.

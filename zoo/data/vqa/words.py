@@ -89,6 +89,9 @@ def unseen_words(tokenizer: Tokenizer, question: str) -> list[str]:
 class QuestionWords:
     """Turns questions into ids with the words that a model has learned.
 
+    >>> QuestionWords(train_words(["is it red?"]), max_words=4).encode(["Is it red"])
+    array([[4, 5, 6, 0]], dtype=int32)
+
     Attributes:
         max_words: longest question.
     """

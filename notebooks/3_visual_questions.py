@@ -1,0 +1,225 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+#   language_info:
+#     name: python
+# ---
+
+# %% [markdown]
+# # Visual questions
+#
+# A picture, a question, an answer. A model that is right has perhaps looked; perhaps it
+# only knows what is usually answered. This notebook draws where a model looks, counts how
+# often that is where it should, and then takes the picture away to see what an answer owes
+# to it.
+
+# %%
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image, ImageDraw
+
+import zoo
+from experiments.vqa.config import data_from_json
+from experiments.vqa.drawing import choose, sheet_of
+from experiments.vqa.scoring import controls, measure_looks, scores_of
+from zoo.data.vqa.examples import select
+from zoo.overlays import Seen, overlay
+from zoo.plots import LINE_COLOURS
+from zoo.runs import read_config
+from zoo.vqa_metrics import accuracy
+
+WEIGHTS = Path("weights")
+
+# %% [markdown]
+# ## 1. Pictures and questions
+#
+# easy-VQA (Zhou 2019) has one coloured shape on a pale ground, and some ten questions about
+# each picture. It is as small as a data set can be that still asks for all three: read the
+# words, find the shape, bring both together. Its 1,000 test pictures were not trained on;
+# we take the questions of every fourth.
+
+# %%
+data = data_from_json(read_config(WEIGHTS / "easy-vqa")["data"])
+train, whole = data.read("train", seed=0), data.read("test", seed=0)
+test = select(whole, whole.image_of % 4 == 0)
+
+figure, panels = plt.subplots(1, 5, figsize=(11, 2.6), layout="constrained")
+for panel, number in zip(
+    panels, choose(test, np.ones(len(test.questions)), 5), strict=True
+):
+    panel.imshow(test.images[int(test.image_of[number])])
+    words = test.questions[number].rsplit(" ", 2)
+    panel.set_title("\n".join([" ".join(words[:-2]), " ".join(words[-2:])]), size=9)
+    panel.set_xlabel(test.top_answers[number])
+    panel.set(xticks=[], yticks=[])
+print(f"{len(test.questions):,} questions about {len(set(test.image_of))} pictures")
+
+# %% [markdown]
+# ## 2. A question that looks
+#
+# A small convolutional network makes of a picture a grid of regions $v_1 \dots v_R$.
+#
+# *Stacked attention* (Yang et al. 2016). A recurrent network reads the question into a
+# vector $u_0$. It looks at all regions, adds what it saw to what it knew, and, knowing
+# more, looks again:
+#
+# $$\alpha = \text{softmax}\big(w^\top \tanh(W v_i + U u_{k-1})\big), \qquad
+# u_k = u_{k-1} + \sum_i \alpha_i v_i.$$
+#
+# This is Bahdanau's attention with the question in the place of the writer, and regions in
+# that of words. Each $k$ is a *glimpse*; ours has two.
+#
+# (MCAN, where the picture looks at the question, is `zoo/models/mcan.py`.)
+
+# %%
+answerers = {
+    "stacked attention": zoo.load(WEIGHTS / "easy-vqa"),
+}
+scores = {}
+for name, answerer in answerers.items():
+    answers, _ = answerer.predict(test)
+    scores[name] = scores_of(test, answers)
+    found = accuracy(scores[name])
+    low, high = found.interval
+    print(f"{name}: {found.value:.2f} % right ({low:.2f} – {high:.2f})")
+
+# %% [markdown]
+# ## 3. Where they look
+#
+# A question, the picture with the box of the shape that the question names, and each look
+# over the picture in pale grey: the denser, the more weight. Below each stands the largest
+# weight of a cell, and the share that lies in the box.
+
+# %%
+places = choose(test, scores["stacked attention"], 6)
+sheet_of(answerers["stacked attention"], test, places)
+
+# %% [markdown]
+# Asked for a colour, it looks *into* the shape, for there the colour is. Asked for the kind
+# of shape, it looks at edges and corners, for a circle and a rectangle are the same in the
+# middle. Nobody has told it either. The last two rows are mistakes, which are rare and both
+# about very small shapes: it had looked at the right place, or right beside it.
+
+# %% [markdown]
+# ## 4. Is it where it should be?
+#
+# A picture of attention convinces too easily, so let us count. Where a question names the
+# shape, its box is known. The *pointing accuracy* is how often the cell with the largest
+# weight touches the box (Zhang et al. 2016); it means something only beside what a cell
+# drawn at random would get.
+
+# %%
+measured = {name: measure_looks(x, test) for name, x in answerers.items()}
+bars = {
+    (name, glimpse): look
+    for name, looks in measured.items()
+    for glimpse, look in looks.items()
+}
+groups = ["color", "shape", "color present", "shape present"]
+figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
+width = 0.8 / len(bars)
+for place, ((name, glimpse), look) in enumerate(bars.items()):
+    heights = [100 * look.groups[group].pointing_accuracy for group in groups]
+    axes.bar(
+        np.arange(len(groups)) + place * width - 0.4 + width / 2,
+        heights,
+        width=0.9 * width,
+        color=LINE_COLOURS[place],
+        label=f"{name}, {glimpse}",
+    )
+chance = next(iter(bars.values())).all.uniform_pointing
+axes.axhline(100 * chance, color="0.3", linestyle="--", label="a random cell")
+axes.set_xticks(range(len(groups)), groups)
+axes.set(ylabel="points at the shape, in percent", ylim=(0, 100))
+axes.spines[["top", "right"]].set_visible(False)
+figure.legend(loc="outside upper center", ncols=2, frameon=False)
+
+# %% [markdown]
+# And it may point at the shape and not use what it sees. The test is an intervention: paint
+# over the region with the largest weight, and another time a region drawn at random.
+
+# %%
+for (name, glimpse), look in bars.items():
+    print(
+        f"{name}, {glimpse}: {look.shown:.1f} % right; without the region it looks at "
+        f"most {look.hidden:.1f} %, without a random one {look.hidden_random:.1f} %"
+    )
+
+# %% [markdown]
+# Attention is no proof, but it is better than chance at telling what matters: the region
+# that it names is missed, a random one is not.
+#
+# ## 5. What the question gives away
+#
+# How good is a model that never sees a picture? Three controls say it:
+#
+# * *question only*: the answer that was given most often, in training, to the same words,
+# * *shuffled*: the trained model, with the pictures exchanged,
+# * *blank*: the trained model on one picture of the mean colour.
+
+# %%
+answered = controls(answerers["stacked attention"], test, train)
+for name, value in answered.items():
+    print(f"{name.replace('_', ' '):>15}: {value:.1f} %")
+
+# %% [markdown]
+# Two thirds can be had without a look, because "is there a triangle?" is mostly answered by
+# "no". An accuracy of 70 % would be no success here. It is the same with large data: half
+# of the questions of VQA are answered from the words alone, which is why its second version
+# has for each question two pictures with different answers (Goyal et al. 2017). A model's
+# accuracy is worth what it lies above its controls.
+#
+# ## 6. Your own picture
+#
+# `answer` takes any picture, a file or an array. Here is one that the model was never
+# prepared for: there has always been *one* shape of one colour.
+
+# %%
+drawn = Image.new("RGB", (64, 64), (235, 240, 250))
+pen = ImageDraw.Draw(drawn)
+pen.ellipse((6, 8, 26, 28), fill=(255, 0, 0))
+pen.rectangle((38, 36, 58, 56), fill=(0, 0, 255))
+picture = np.asarray(drawn)
+for question in ("what color is the circle?", "what color is the rectangle?"):
+    for name, answerer in answerers.items():
+        best, second, *_ = answerer.answer(picture, question)
+        print(
+            f"{question} {name}: {best.text} {best.probability:.0%}, "
+            f"{second.text} {second.probability:.0%}"
+        )
+
+# %%
+answerer = answerers["stacked attention"]
+question = "what color is the circle?"
+best = answerer.answer(picture, question)[0]
+overlay(
+    Seen(
+        picture=picture,
+        question=question,
+        predicted=best.text,
+        probability=best.probability,
+        looks=answerer.look(picture, question),
+        grid=answerer.grid,
+    )
+)
+
+# %% [markdown]
+# Asked for the rectangle, stacked attention says red as well, and is sure of it. With one
+# shape in every picture it never had to choose: "the colour of what is there" was good
+# enough, and a question that names a shape gave no reason to find it. What a model has not
+# been asked it has not learned, whatever its accuracy. `sort-of-clevr` (six objects) and
+# `clevr` ask for it.
+#
+# ## Where to go from here
+#
+# * `python -m experiments.vqa.train` makes this model in some four minutes;
+#   `experiments/vqa/README.md` has every number with its command.
+# * `python -m experiments.vqa.plot --output look.html` writes a page to look around in, and
+#   `python -m experiments.demo` asks your own pictures.
+# * In the notebook *Fork a module* you replace attention by something of your own.
