@@ -25,6 +25,14 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}")
 class JsonTokenizer:
     """Sentences to lists of ids and back.
 
+    >>> from tokenizers import Tokenizer, models, pre_tokenizers
+    >>> pieces = ["<pad>", "<s>", "</s>", "<unk>", "a", "house"]
+    >>> table = {piece: number for number, piece in enumerate(pieces)}
+    >>> words = Tokenizer(models.WordLevel(table, unk_token="<unk>"))
+    >>> words.pre_tokenizer = pre_tokenizers.Whitespace()
+    >>> JsonTokenizer(words.to_str().encode(), vocab_size=6).encode(["a house"])
+    [[4, 5]]
+
     Args:
         content: of a tokenizer.json.
         vocab_size: rows of the model's embedding.

@@ -95,7 +95,12 @@ class BiasedEmbedding(Embedding):
 
 
 class UnscaledEmbedding(BiasedEmbedding):
-    """As BiasedEmbedding, but what it embeds is not multiplied by √D."""
+    """As BiasedEmbedding, but what it embeds is not multiplied by √D.
+
+    >>> params = {"table": jnp.eye(4), "bias": jnp.zeros(4)}
+    >>> UnscaledEmbedding(4, 4).apply({"params": params}, jnp.array([2])).tolist()
+    [[0.0, 0.0, 1.0, 0.0]]
+    """
 
     def __call__(self, tokens: Int[Array, "*axes"]) -> Float[Array, "*axes D"]:
         """Embeds the tokens."""

@@ -170,6 +170,10 @@ class SinusoidalPositions(Positions):
 class FairseqPositions(Positions):
     """Sinusoids added to the embeddings; see `fairseq_positions`.
 
+    >>> states, places = jnp.zeros((1, 3, 8)), jnp.arange(3)
+    >>> FairseqPositions(first=2).apply({}, states, places, method="embed").shape
+    (1, 3, 8)
+
     Attributes:
         first: position of the first token; fairseq counts from padding's id plus one.
     """

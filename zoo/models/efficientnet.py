@@ -52,6 +52,12 @@ class InvertedBottleneck(nn.Module):
 
     Sandler et al. (2018), "MobileNetV2", figure 3.
 
+    >>> import jax
+    >>> block = InvertedBottleneck(dim=8, size=3, stride=2, expansion=6)
+    >>> arguments = jax.random.key(0), jnp.ones((1, 16, 16, 4))
+    >>> jax.eval_shape(block.init_with_output, *arguments)[0].shape
+    (1, 8, 8, 8)
+
     Attributes:
         dim: channels of what is returned.
         size: of the depthwise kernel.
@@ -86,6 +92,13 @@ class InvertedBottleneck(nn.Module):
 
 class EfficientNetLite(nn.Module):
     """An image encoder, under `zoo.layers.vision.ImageEncoder`.
+
+    >>> import jax
+    >>> tower = EfficientNetLite(width=1.0, depth=1.0)
+    >>> arguments = jax.random.key(0), jnp.ones((1, 224, 224, 3))
+    >>> regions, valid = jax.eval_shape(tower.init_with_output, *arguments)[0]
+    >>> regions.shape  # 7 x 7 cells
+    (1, 49, 1280)
 
     Attributes:
         width: by which channels are multiplied.
