@@ -15,18 +15,18 @@ from torch.nn import functional as F
 Params = Mapping[str, np.ndarray]  # of the zoo's model, by path
 
 
-def _tensor(array: np.ndarray) -> Tensor:
+def tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(array))
 
 
-def _fill(module: nn.Linear, kernel: np.ndarray, bias: np.ndarray | None) -> None:
+def fill(module: nn.Linear, kernel: np.ndarray, bias: np.ndarray | None) -> None:
     """Copies a kernel whose first axes, of the width of the input, come flat."""
-    module.weight.data = _tensor(kernel.reshape(module.in_features, -1).T)
+    module.weight.data = tensor(kernel.reshape(module.in_features, -1).T)
     if bias is not None:
-        module.bias.data = _tensor(bias.reshape(-1))
+        module.bias.data = tensor(bias.reshape(-1))
 
 
-def _sinusoids(length: int, width: int) -> Tensor:
+def sinusoids(length: int, width: int) -> Tensor:
     exponents = torch.arange(width // 2) * 2 / width
     angles = torch.arange(length)[:, None] / 10_000.0**exponents
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
@@ -47,12 +47,12 @@ class Attention(nn.Module):
             return np.concatenate(kernels, axis=1), np.concatenate(biases)
 
         if itself:
-            _fill(self.first, *joined("query", "key", "value"))
+            fill(self.first, *joined("query", "key", "value"))
         else:
-            _fill(self.first, *joined("query"))
-            _fill(self.memory, *joined("key", "value"))
+            fill(self.first, *joined("query"))
+            fill(self.memory, *joined("key", "value"))
         kernel = params[f"{path}/out/kernel"].reshape(width, width)
-        _fill(self.out, kernel, params[f"{path}/out/bias"])
+        fill(self.out, kernel, params[f"{path}/out/bias"])
 
     def forward(self, states, memory=None, mask=None, causal=False):
         if self.itself:
@@ -82,14 +82,14 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(width, mlp_dim), nn.Linear(mlp_dim, width)
         for name, module in (("up", self.up), ("down", self.down)):
             layer = f"{path}/mlp/{name}"
-            _fill(module, params[f"{layer}/kernel"], params[f"{layer}/bias"])
+            fill(module, params[f"{layer}/kernel"], params[f"{layer}/bias"])
         self.drop = nn.Dropout(dropout)
 
     @staticmethod
     def _norm(params, path):
         norm = nn.LayerNorm(params[f"{path}/scale"].shape[0], eps=1e-5)
-        norm.weight.data = _tensor(params[f"{path}/scale"])
-        norm.bias.data = _tensor(params[f"{path}/bias"])
+        norm.weight.data = tensor(params[f"{path}/scale"])
+        norm.bias.data = tensor(params[f"{path}/bias"])
         return norm
 
     def forward(self, states, mask=None, memory=None, memory_mask=None):
@@ -106,7 +106,7 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     def __init__(self, params: Params, config):
         super().__init__()
-        self.table = nn.Parameter(_tensor(params["embedding/table"]))
+        self.table = nn.Parameter(tensor(params["embedding/table"]))
         self.scale = config.model_dim**0.5
         numbers, rate = range(config.num_layers), config.dropout_rate
         self.encoder = nn.ModuleList(
@@ -116,7 +116,7 @@ class Transformer(nn.Module):
             Block(params, f"decoder_{n}", rate, decoder=True) for n in numbers
         )
         self.drop = nn.Dropout(rate)
-        self.register_buffer("positions", _sinusoids(1024, config.model_dim))
+        self.register_buffer("positions", sinusoids(1024, config.model_dim))
 
     def embed(self, tokens):
         embedded = F.embedding(tokens, self.table) * self.scale
@@ -133,7 +133,7 @@ class Transformer(nn.Module):
         return F.linear(states, self.table)
 
 
-def _recurrent(kind: type, params: Params, layers: list[str], **options) -> nn.Module:
+def recurrent(kind: type, params: Params, layers: list[str], **options) -> nn.Module:
     """Returns torch's recurrent layers with the parameters of the zoo's cells.
 
     Args:
@@ -145,11 +145,11 @@ def _recurrent(kind: type, params: Params, layers: list[str], **options) -> nn.M
     module = kind(num_inputs, width, num_layers, batch_first=True, **options)
     for names, path in zip(module.all_weights, layers, strict=True):
         inputs, hidden, input_bias, hidden_bias = names
-        inputs.data = _tensor(params[f"{path}/inputs/kernel"].T)
-        hidden.data = _tensor(params[f"{path}/kernel"].T)
-        hidden_bias.data = _tensor(params[f"{path}/bias"])
+        inputs.data = tensor(params[f"{path}/inputs/kernel"].T)
+        hidden.data = tensor(params[f"{path}/kernel"].T)
+        hidden_bias.data = tensor(params[f"{path}/bias"])
         no_bias = np.zeros(hidden_bias.shape, np.float32)
-        input_bias.data = _tensor(params.get(f"{path}/inputs/bias", no_bias))
+        input_bias.data = tensor(params.get(f"{path}/inputs/bias", no_bias))
     module.flatten_parameters()
     return module
 
@@ -159,18 +159,18 @@ def _cell(kind: type, params: Params, path: str, fed: np.ndarray | None) -> nn.M
     kernels = [params[f"{path}/inputs/kernel"], *([] if fed is None else [fed])]
     kernel = np.concatenate(kernels)
     cell = kind(kernel.shape[0], params[f"{path}/kernel"].shape[0])
-    cell.weight_ih.data = _tensor(kernel.T)
-    cell.weight_hh.data = _tensor(params[f"{path}/kernel"].T)
-    cell.bias_hh.data = _tensor(params[f"{path}/bias"])
+    cell.weight_ih.data = tensor(kernel.T)
+    cell.weight_hh.data = tensor(params[f"{path}/kernel"].T)
+    cell.bias_hh.data = tensor(params[f"{path}/bias"])
     no_bias = np.zeros(cell.bias_ih.shape, np.float32)
-    cell.bias_ih.data = _tensor(params.get(f"{path}/inputs/bias", no_bias))
+    cell.bias_ih.data = tensor(params.get(f"{path}/inputs/bias", no_bias))
     return cell
 
 
-def _linear(params: Params, path: str) -> nn.Linear:
+def linear(params: Params, path: str) -> nn.Linear:
     kernel, bias = params[f"{path}/kernel"], params.get(f"{path}/bias")
     linear = nn.Linear(*kernel.shape, bias=bias is not None)
-    _fill(linear, kernel, bias)
+    fill(linear, kernel, bias)
     return linear
 
 
@@ -179,8 +179,8 @@ class Recurrent(nn.Module):
 
     def __init__(self, params: Params, config):
         super().__init__()
-        self.source_table = nn.Parameter(_tensor(params["source_embedding/table"]))
-        self.table = nn.Parameter(_tensor(params["target_embedding/table"]))
+        self.source_table = nn.Parameter(tensor(params["source_embedding/table"]))
+        self.table = nn.Parameter(tensor(params["target_embedding/table"]))
         self.scale = config.model_dim**0.5
         self.drop = nn.Dropout(config.dropout_rate)
 
@@ -196,9 +196,9 @@ class RNN(Recurrent):
 
     def __init__(self, params: Params, config):
         super().__init__(params, config)
-        self.encoder = _recurrent(nn.GRU, params, ["encoder/layers_0"])
-        self.decoder = _recurrent(nn.GRU, params, ["decoder_0"])
-        self.combine = _linear(params, "combine")
+        self.encoder = recurrent(nn.GRU, params, ["encoder/layers_0"])
+        self.decoder = recurrent(nn.GRU, params, ["decoder_0"])
+        self.combine = linear(params, "combine")
 
     def forward(self, source, inputs):
         _, summary = self.encoder(self.embed(source, self.source_table))
@@ -213,14 +213,14 @@ class Bahdanau(Recurrent):
     def __init__(self, params: Params, config):
         super().__init__(params, config)
         layers = ["encoder/forward/layers_0", "encoder/backward/layers_0"]
-        self.encoder = _recurrent(nn.GRU, params, layers, bidirectional=True)
-        self.bridge = _linear(params, "bridge")
-        self.key = _linear(params, "attention/key")
+        self.encoder = recurrent(nn.GRU, params, layers, bidirectional=True)
+        self.bridge = linear(params, "bridge")
+        self.key = linear(params, "attention/key")
         self.query = nn.Linear(config.model_dim, config.attention_dim, bias=False)
-        _fill(self.query, params["attention/query_kernel"], None)
-        self.vector = nn.Parameter(_tensor(params["attention/vector"]))
+        fill(self.query, params["attention/query_kernel"], None)
+        self.vector = nn.Parameter(tensor(params["attention/vector"]))
         self.decoder = _cell(nn.GRUCell, params, "decoder", params["context_kernel"])
-        self.combine = _linear(params, "combine")
+        self.combine = linear(params, "combine")
 
     def forward(self, source, inputs):
         hidden = source == 0
@@ -248,13 +248,13 @@ class Luong(Recurrent):
         super().__init__(params, config)
         numbers = range(config.num_layers)
         layers = [f"encoder/layers_{number}" for number in numbers]
-        self.encoder = _recurrent(nn.LSTM, params, layers)
-        self.key = _linear(params, "look/key")
+        self.encoder = recurrent(nn.LSTM, params, layers)
+        self.key = linear(params, "look/key")
         fed = [params["feed_kernel"], *[None] * (config.num_layers - 1)]
         self.decoder = nn.ModuleList(
             _cell(nn.LSTMCell, params, f"decoder_{n}", fed[n]) for n in numbers
         )
-        self.combine = _linear(params, "combine")
+        self.combine = linear(params, "combine")
 
     def forward(self, source, inputs):
         backwards = self.embed(source, self.source_table).flip(1)

@@ -116,29 +116,55 @@ class Ours:
         metrics["loss"].block_until_ready()
 
 
-class Torch:
-    """The same in PyTorch, eager, with the fused Adam."""
+class TorchWork:
+    """Updates of a model in PyTorch, eager, with the fused Adam."""
+
+    def __init__(self, model: Any):
+        import torch
+
+        self.torch, self.model = torch, model
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(),
+            LEARNING_RATE,
+            betas=(0.9, 0.98),
+            weight_decay=0.0,
+            fused=True,
+        )
+
+    def loss(self) -> Any:
+        """Returns the loss of the batch."""
+        raise NotImplementedError
+
+    def run(self):
+        self.optimizer.zero_grad(set_to_none=True)
+        self.loss().backward()
+        parameters = self.model.parameters()
+        self.torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
+        self.optimizer.step()
+
+    def flops(self):
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with self.torch.no_grad(), FlopCounterMode(display=False) as counter:
+            self.loss()
+        return 3.0 * counter.get_total_flops()  # forward, twice as much backward
+
+
+class Torch(TorchWork):
+    """The same in PyTorch."""
 
     def __init__(self, row: Row, cache: Path):
         import torch
 
         from benchmarks.torch_twins import twin
 
-        self.torch = torch
         config = model_config(row.model, **row.overrides)
         with np.load(cache / "params.npz") as params:
-            self.model = twin(row.model, dict(params), config)
+            super().__init__(twin(row.model, dict(params), config))
         self.batch = {
             name: torch.from_numpy(value.astype(np.int64))
             for name, value in batch_of(row).items()
         }
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            LEARNING_RATE,
-            betas=(0.9, 0.98),
-            weight_decay=0.0,
-            fused=True,
-        )
 
     def loss(self):
         logits = self.model(self.batch["source"], self.batch["inputs"])
@@ -158,21 +184,6 @@ class Torch:
         found = {"loss": loss, "gradient": self.model.table.grad, "logits": logits}
         self.model.train()
         return {name: value.detach().numpy() for name, value in found.items()}
-
-    def run(self):
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss()
-        loss.backward()
-        parameters = self.model.parameters()
-        self.torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
-        self.optimizer.step()
-
-    def flops(self):
-        from torch.utils.flop_counter import FlopCounterMode
-
-        with self.torch.no_grad(), FlopCounterMode(display=False) as counter:
-            self.loss()
-        return 3.0 * counter.get_total_flops()  # forward, twice as much backward
 
 
 def main(arguments: list[str]) -> None:
