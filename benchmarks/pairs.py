@@ -207,29 +207,28 @@ def measure(
     with Side(ours, cache=cache, **arguments) as side:
         side.seconds()
         cold = side.first_seconds()
-    with (
-        Side(ours, cache=cache, **arguments) as we,
-        Side(peer, cache=cache, **arguments) as they,
-    ):
-        apart = difference(we.check(), they.check())
-        if apart > tolerance:
-            raise ValueError(
-                f"the sides differ by {apart:.1e}, which is more than "
-                f"{tolerance:.0e}: they do not do the same work"
+    with Side(ours, cache=cache, **arguments) as we:
+        computed = we.check()  # before the peer reads what ours has left for it
+        with Side(peer, cache=cache, **arguments) as they:
+            apart = difference(computed, they.check())
+            if apart > tolerance:
+                raise ValueError(
+                    f"the sides differ by {apart:.1e}, which is more than "
+                    f"{tolerance:.0e}: they do not do the same work"
+                )
+            for _ in range(2):
+                we.seconds(), they.seconds()
+            times = [(we.seconds(), they.seconds()) for _ in range(num_pairs)]
+            return Paired(
+                ours=[time for time, _ in times],
+                peer=[time for _, time in times],
+                flops=they.flops(),
+                ours_bytes=we.peak_bytes(),
+                peer_bytes=they.peak_bytes(),
+                cold_seconds=cold,
+                cached_seconds=we.first_seconds(),
+                difference=apart,
             )
-        for _ in range(2):
-            we.seconds(), they.seconds()
-        times = [(we.seconds(), they.seconds()) for _ in range(num_pairs)]
-        return Paired(
-            ours=[time for time, _ in times],
-            peer=[time for _, time in times],
-            flops=they.flops(),
-            ours_bytes=we.peak_bytes(),
-            peer_bytes=they.peak_bytes(),
-            cold_seconds=cold,
-            cached_seconds=we.first_seconds(),
-            difference=apart,
-        )
 
 
 def largest_difference(
