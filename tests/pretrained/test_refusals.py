@@ -119,9 +119,10 @@ def test_a_field_that_cannot_be_is_named(folder, field, value):
 
 
 def test_both_tables_must_have_a_special_token(folder):
-    sizes = {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": VOCAB - 1}
+    last = json.loads((folder / "config.json").read_text())["pad_token_id"]
+    sizes = {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": last}
     change_json(folder / "config.json", **sizes)
-    reason = f"pad_token_id is {VOCAB - 1}, but the vocabulary has {VOCAB - 1}"
+    reason = f"pad_token_id is {last}, but the vocabulary has {last}"
     with pytest.raises(zoo.InputError, match=reason):
         marian.config_of(open_directory(folder))
 
