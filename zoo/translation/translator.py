@@ -238,8 +238,8 @@ class Translator:
         check_range("max_length", longest, 1, self.max_length)
         check_range("min_length", constraints.min_length, 0, longest)
         _check_penalty(length_penalty)
-        # What both allow: no run of three twice allows none of four.
         min_length = max(constraints.min_length, min(defaults.min_length, longest))
+        # The shorter run: where none of two comes twice, none of three does.
         ngrams = constraints.no_repeated_ngram, defaults.no_repeated_ngram
         plan = Plan(
             num_best if sampling else beam_size,
