@@ -57,7 +57,7 @@ def model():
 @pytest.fixture(scope="module")
 def exported(model):
     return export_search(
-        *model, 4, 6, vocab_size=13, num_hypotheses=3, length_penalty=0.6
+        *model, 4, 6, vocab_size=13, num_hypotheses=3, length_penalty=0.6, prefix=[7]
     )
 
 
@@ -71,11 +71,13 @@ def check(model, results):
             num_hypotheses=3,
             length_penalty=0.6,
             rules=[ban([0, 1], 13)],
+            prefix=jnp.full((len(source), 1), 7),
         )
     )
     for source, (tokens, scores) in zip(SOURCES, results, strict=True):
         expected = search(model[1], jnp.asarray(source))
         np.testing.assert_array_equal(tokens, expected.tokens)
+        assert (tokens[:, :, 0] == 7).all()
         np.testing.assert_allclose(scores, expected.scores, atol=1e-5)
 
 

@@ -19,6 +19,7 @@ from zoo.losses import sigmoid_cross_entropy
 from zoo.models.contract import Seq2Seq
 from zoo.models.visual_configs import (
     VISUAL_PRESETS,
+    EfficientNetConfig,
     ViltConfig,
     VisionTransformerConfig,
 )
@@ -439,6 +440,17 @@ def test_a_tower_goes_to_json_and_back_and_reads_the_image():
     assert region_grid(model, (20, 24)) == (3, 3)
     with pytest.raises(zoo.InputError, match="field of tower: 'depth'"):
         config_from_json({"family": "stacked-attention", "tower": {"depth": 1}})
+
+
+def test_the_family_of_a_tower_is_known_and_left_where_it_stands():
+    values = {"family": "stacked-attention", "region_dim": 0}
+    tower = {"family": "efficientnet", "width": 0.5}
+    values |= {"tower": dict(tower)}
+    assert config_from_json(values).tower == EfficientNetConfig(width=0.5)
+    assert values["tower"] == tower
+    values["tower"]["family"] = "efficientnets"
+    with pytest.raises(zoo.InputError, match="family of towers: 'efficientnets'"):
+        config_from_json(values)
 
 
 @pytest.mark.parametrize(

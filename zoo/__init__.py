@@ -78,7 +78,7 @@ def load(
                 f"{paths[0]}: weights of others, with no checkpoints to average; leave "
                 "average out"
             )
-        return _from_pretrained(paths[0], revision, (source_language, target_language))
+        return _from_pretrained(paths[0], revision, source_language, target_language)
     if revision is not None:
         raise InputError(
             f"{paths[0]}: a run, and no id on the hub, so that it has no revision "
@@ -200,7 +200,8 @@ def _is_pretrained(path: "str | Path") -> bool:
 def _from_pretrained(
     path: "str | Path",
     revision: str | None,
-    languages: tuple[str | None, str | None],
+    source_language: str | None,
+    target_language: str | None,
 ) -> "Translator | VisualAnswerer":
     from zoo.pretrained.loading import TRANSLATORS, find
 
@@ -208,8 +209,12 @@ def _from_pretrained(
     if directory.config.get("model_type") in TRANSLATORS:
         from zoo.translation.translator import Translator
 
-        return Translator.from_pretrained(directory.root, languages=languages)
-    if any(languages):
+        return Translator.from_pretrained(
+            directory.root,
+            source_language=source_language,
+            target_language=target_language,
+        )
+    if source_language or target_language:
         raise InputError(
             f"{path}: no translator, so that it has no languages to choose; leave them "
             "out"

@@ -245,17 +245,21 @@ def config_from_json(values: dict[str, Any]) -> Any:
     if family not in _FAMILIES:
         raise unknown("family of models", family, _FAMILIES)
     if values.get("tower") is not None:
-        tower = values["tower"]
-        kind = tower.pop("family", DEFAULT_TOWER) if isinstance(tower, dict) else None
-        values["tower"] = _from_fields(
-            TOWER_FAMILIES.get(str(kind), TOWER_FAMILIES[DEFAULT_TOWER]), "tower", tower
-        )
+        values["tower"] = _tower_from_json(values["tower"])
     return _from_fields(_FAMILIES[family], family, values)
 
 
-def _from_fields(kind: Any, what: str, values: dict[str, Any]) -> Any:
+def _tower_from_json(values: Any) -> Any:
     if not isinstance(values, dict):
-        raise InputError(f"{what} is {_short(values)}, which is no JSON object")
+        raise InputError(f"tower is {_short(values)}, which is no JSON object")
+    values = dict(values)
+    family = str(values.pop("family", DEFAULT_TOWER))[:_LONGEST]
+    if family not in TOWER_FAMILIES:
+        raise unknown("family of towers", family, TOWER_FAMILIES)
+    return _from_fields(TOWER_FAMILIES[family], "tower", values)
+
+
+def _from_fields(kind: Any, what: str, values: dict[str, Any]) -> Any:
     known = [field.name for field in fields(kind)]
     hints = get_type_hints(kind)
     for name, value in values.items():

@@ -5,7 +5,7 @@ whoever has JAX can call it. The parameters stay outside, for example as safeten
 `serialize()` of what is returned needs the package flatbuffers, the extra `serving`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -43,6 +43,7 @@ def export_search(
     vocab_size: int,
     num_hypotheses: int = 4,
     length_penalty: float = 1.0,
+    prefix: Sequence[int] = (),
 ) -> export.Exported:
     """Returns the program (params, source [B, S]) -> (tokens, scores), for any B.
 
@@ -51,7 +52,9 @@ def export_search(
     Args:
         params: whose shapes and dtypes count, or shapes alone.
         source_length: S, to which sources are padded, end of sentence included.
-        max_length: of a hypothesis in tokens, end of sentence included.
+        max_length: of a hypothesis in tokens, prefix and end of sentence included.
+        prefix: tokens that every sentence begins with, as the name of its language in a
+            model of many: what the tokenizer's `encode_targets([""])` returns.
     """
     never = {model.pad_id, model.start_id} - {model.eos_id}
     search = partial(
@@ -62,7 +65,15 @@ def export_search(
         length_penalty=length_penalty,
         rules=[ban(sorted(never), vocab_size)],
     )
-    return _export(lambda *given: tuple(search(*given)), params, source_length)
+
+    def run(params, source):
+        if not prefix:
+            return tuple(search(params, source))
+        start = jnp.asarray(prefix, jnp.int32)
+        rows = jnp.broadcast_to(start, (source.shape[0], len(prefix)))  # [B, P]
+        return tuple(search(params, source, prefix=rows))
+
+    return _export(run, params, source_length)
 
 
 def _export(function: Callable, params: Any, source_length: int) -> export.Exported:

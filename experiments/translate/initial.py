@@ -11,7 +11,7 @@ from zoo.data.text_tokens import TextTokens
 from zoo.errors import InputError
 from zoo.models.configs import ModelConfig
 from zoo.pretrained.generation import UNLIKELY, search_defaults, without_padding
-from zoo.pretrained.loading import between, family_of, find
+from zoo.pretrained.loading import family_of, find, load_translator
 from zoo.runs import has_run, read_config, read_search, read_section
 from zoo.training.optimizers import is_learned
 from zoo.translation.options import Defaults
@@ -81,14 +81,9 @@ def read_initial(path: str) -> Initial:
         params = without_padding(run.params, config.pad_id, UNLIKELY)
         return Initial(config, params, run.tokenizer, run.defaults)
     directory = find(path)
-    family = family_of(directory)
-    if not hasattr(family, "longest"):
-        raise InputError(
-            f"{path}: a {directory.config['model_type']}, which does not translate"
-        )
-    config, defaults = family.config_of(directory), search_defaults(directory)
-    _, params, tokenizer = family.load(directory)
-    tokenizer = between(tokenizer, None, None, where=path)
+    _, params, tokenizer = load_translator(directory)
+    config = family_of(directory).config_of(directory)
+    defaults = search_defaults(directory)
     params = without_padding(params, config.pad_id, UNLIKELY)
     return Initial(config, params, tokenizer, defaults)
 

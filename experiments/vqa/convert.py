@@ -17,6 +17,7 @@ import tyro
 
 from experiments.command import run
 from zoo.errors import InputError
+from zoo.pretrained.export import beside
 
 # Width, depth and side of the image in pixels: the authors' table of Lite models.
 SIZES = {
@@ -53,7 +54,7 @@ def main(arguments: list[str]) -> None:
 
 
 def convert(arguments: Arguments) -> None:
-    """Writes model.safetensors and config.json.
+    """Writes model.safetensors and config.json, both or nothing.
 
     Raises:
         InputError: there are no such weights, the directory exists, or torch is not
@@ -69,9 +70,12 @@ def convert(arguments: Arguments) -> None:
     width, depth, size = SIZES[arguments.variant]
     config = {"model_type": "efficientnet_lite", "image_size": size}
     config |= {"width_coefficient": width, "depth_coefficient": depth}
-    directory.mkdir(parents=True)
-    save_file(tensors, directory / "model.safetensors")
-    (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with beside(directory) as partial:
+        partial.mkdir()
+        save_file(tensors, partial / "model.safetensors")
+        (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        partial.rename(directory)
     print(f"{directory}: {len(tensors)} tensors of {path.name}")
 
 

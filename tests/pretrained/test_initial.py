@@ -110,8 +110,8 @@ def test_a_model_from_elsewhere_is_not_changed_in_silence(tmp_path, option):
 )
 def test_settings_of_a_search_survive_and_others_are_refused(changed):
     values = {"beam_size": 6, "length_penalty": 0.5, "max_length": None}
-    values |= {"banned": [3, 9], "forced_end": True}
+    values |= {"banned": [3, 9], "forced_end": True, "min_length": 5}
     found = defaults_from_json(values, "run")
-    assert found == Defaults(6, 0.5, None, (3, 9), True)
+    assert found == Defaults(6, 0.5, None, (3, 9), True, 5)
     with pytest.raises(zoo.InputError, match=r"search\.json"):
         defaults_from_json(values | changed, "run")

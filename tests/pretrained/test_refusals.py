@@ -118,9 +118,20 @@ def test_a_field_that_cannot_be_is_named(folder, field, value):
         zoo.load(folder)
 
 
+def test_both_tables_must_have_a_special_token(folder):
+    last = json.loads((folder / "config.json").read_text())["pad_token_id"]
+    sizes = {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": last}
+    change_json(folder / "config.json", **sizes)
+    reason = f"pad_token_id is {last}, but the vocabulary has {last}"
+    with pytest.raises(zoo.InputError, match=reason):
+        marian.config_of(open_directory(folder))
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("min_length", -1),
+        ("no_repeat_ngram_size", 0.5),
         ("bad_words_ids", [[VOCAB]]),
         ("bad_words_ids", [[-1]]),
         ("max_length", -5),

@@ -1,5 +1,6 @@
 """The translator as a user holds it, over a model with random weights."""
 
+import copy
 import itertools
 import re
 from collections import Counter
@@ -14,6 +15,7 @@ from zoo.data.tokenizer import Tokenizer
 from zoo.models.contract import initialize
 from zoo.translation import search
 from zoo.translation.attention_maps import AttentionMaps
+from zoo.translation.options import Defaults
 from zoo.translation.requests import read_banned
 from zoo.translation.translator import Translator
 
@@ -248,9 +250,16 @@ def test_banned_words_do_not_appear_however_they_are_cut():
     assert not set(banned) & set(left)
 
 
-def test_a_length_and_runs_are_kept_to(speller):
+def test_a_length_and_runs_are_kept_to_and_so_are_the_models_own(speller):
     constraints = zoo.Constraints(min_length=12, no_repeated_ngram=2)
-    for (text,) in texts(speller.translate(SENTENCES[:4], constraints=constraints)):
+    found = texts(speller.translate(SENTENCES[:4], constraints=constraints))
+    own = copy.copy(speller)
+    own.defaults = Defaults(min_length=12, no_repeated_ngram=2)
+    assert texts(own.translate(SENTENCES[:4])) == found
+    own.defaults = Defaults(min_length=12, no_repeated_ngram=3)
+    fewer = zoo.Constraints(min_length=3, no_repeated_ngram=2)
+    assert texts(own.translate(SENTENCES[:4], constraints=fewer)) == found
+    for (text,) in found:
         words = text.split(" ")
         assert len(words) >= 11
         runs = list(itertools.pairwise(words))

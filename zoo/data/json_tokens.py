@@ -5,10 +5,11 @@ models of many languages the name of the language, as in ``fr_XX`` or ``fra_Latn
 both sides.
 """
 
+import copy
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from zoo.errors import InputError, unknown
 
 FILE, FRAME = "tokenizer.json", "frame.json"
 _LANGUAGE = re.compile(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}")
+# No vocabulary has the second character, so that it shows what becomes of one unknown.
+_PROBE = "a \U0010fffd"
 
 
 class JsonTokenizer:
@@ -36,9 +39,9 @@ class JsonTokenizer:
     Args:
         content: of a tokenizer.json.
         vocab_size: rows of the model's embedding.
-        source_start: ids before the text that is read.
-        target_start: ids before the text that is written; None where there are many
+        source_start: ids before the text that is read; None where there are many
             languages and none is chosen.
+        target_start: ids before the text that is written, likewise.
         where: what an error calls the file.
 
     Raises:
@@ -49,28 +52,33 @@ class JsonTokenizer:
         self,
         content: bytes,
         vocab_size: int,
-        source_start: Sequence[int] = (),
+        source_start: Sequence[int] | None = (),
         target_start: Sequence[int] | None = (),
         where: str = FILE,
     ):
         self._content, self._vocab_size, self._where = content, vocab_size, where
         self._tokenizer = _read(content, where)
-        size = self._tokenizer.get_vocab_size()
-        if size > vocab_size:
+        numbers = self._ask("get_vocab", with_added_tokens=True).values()
+        highest = max([*numbers, *self.template()], default=0)
+        if highest >= vocab_size:
             raise InputError(
-                f"{where}: has {size} tokens, but the model {vocab_size}; download the "
-                "directory again"
+                f"{where}: numbers up to {highest}, but the model has {vocab_size} "
+                "tokens; download the directory again"
             )
         self.pad_id, self.eos_id, self.unknown_id = (
             self._id(name) for name in ("<pad>", "</s>", "<unk>")
         )
-        self._source_start = list(source_start)
-        self._target_start = None if target_start is None else list(target_start)
+        self._source_start, self._target_start = (
+            None if start is None else list(start)
+            for start in (source_start, target_start)
+        )
         self.languages = {
             token.content: number
-            for number, token in self._tokenizer.get_added_tokens_decoder().items()
+            for number, token in self._ask("get_added_tokens_decoder").items()
             if _LANGUAGE.fullmatch(token.content)
         }
+        # What cannot cut any text is refused here, and not at the first sentence.
+        self._ask("decode_batch", self._pieces([_PROBE]))
 
     @property
     def vocab_size(self) -> int:
@@ -79,13 +87,23 @@ class JsonTokenizer:
 
     def template(self) -> list[int]:
         """Returns the special ids that the file itself puts around a text."""
-        return self._tokenizer.encode("").ids
+        return self._ask("encode", "").ids
+
+    def starting(
+        self, source: Sequence[int] | None, target: Sequence[int] | None
+    ) -> "JsonTokenizer":
+        """Returns the tokenizer with other ids before the text on either side."""
+        other = copy.copy(self)
+        other._source_start, other._target_start = (
+            None if start is None else list(start) for start in (source, target)
+        )
+        return other
 
     def between(self, source: str | None, target: str | None) -> "JsonTokenizer":
         """Returns the tokenizer for two languages; None leaves one as it is.
 
         Raises:
-            InputError: it has no such language, or none to write is chosen.
+            InputError: it has no such language, or none is chosen of many.
         """
         for name in filter(None, (source, target)):
             if not self.languages:
@@ -94,19 +112,13 @@ class JsonTokenizer:
                 )
             if name not in self.languages:
                 raise unknown("language", name, self.languages)
-        if target is None and self._target_start is None:
-            raise InputError(
-                f"{self._where}: {len(self.languages)} languages can be written, and "
-                "none is chosen; give target_language, for example "
-                f"{next(iter(self.languages))}"
-            )
-        return JsonTokenizer(
-            self._content,
-            self._vocab_size,
+        chosen = self.starting(
             [self.languages[source]] if source else self._source_start,
             [self.languages[target]] if target else self._target_start,
-            self._where,
         )
+        for side in ("source", "target"):
+            chosen._start(side)
+        return chosen
 
     @property
     def source_tokens(self) -> "JsonTokenizer":
@@ -117,20 +129,18 @@ class JsonTokenizer:
         """Returns the ids of sentences to read, without an end; none of an empty one.
 
         Raises:
-            InputError: a sentence is no Unicode text.
+            InputError: a sentence is no Unicode text, or no language is chosen.
         """
-        return [
-            [*self._source_start, *ids] if ids else []
-            for ids in self._pieces(sentences)
-        ]
+        start = self._start("source")
+        return [[*start, *ids] if ids else [] for ids in self._pieces(sentences)]
 
     def encode_targets(self, sentences: Sequence[str]) -> list[list[int]]:
         """Returns the ids of sentences that are written, without their end.
 
         Raises:
-            InputError: a sentence is no Unicode text.
+            InputError: a sentence is no Unicode text, or no language is chosen.
         """
-        start = self._target_start or []
+        start = self._start("target")
         return [[*start, *ids] for ids in self._pieces(sentences)]
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
@@ -142,27 +152,30 @@ class JsonTokenizer:
         """Returns the text before the first end of each row, without special tokens."""
         rows = [np.asarray(row, np.int64).tolist() for row in ids]
         rows = [row[: [*row, self.eos_id].index(self.eos_id)] for row in rows]
-        return [text.strip() for text in self._tokenizer.decode_batch(rows)]
+        return [text.strip() for text in self._ask("decode_batch", rows)]
 
     def texts(self) -> list[str]:
         """Returns what each token writes behind another, its space included.
 
         Special tokens write nothing, and a byte of a character writes U+FFFD.
+
+        Raises:
+            InputError: no token writes anything.
         """
-        alone = self._tokenizer.decode_batch([[x] for x in range(self.vocab_size)])
-        first = next(place for place, text in enumerate(alone) if text.strip())
+        alone = self._ask("decode_batch", [[x] for x in range(self.vocab_size)])
+        first = next((place for place, text in enumerate(alone) if text.strip()), None)
+        if first is None:
+            raise InputError(f"{self._where}: no token has a text; download it again")
         rows = [[first, token] for token in range(self.vocab_size)]
-        return [
-            text.removeprefix(alone[first])
-            for text in self._tokenizer.decode_batch(rows)
-        ]
+        found = self._ask("decode_batch", rows)
+        return [text.removeprefix(alone[first]) for text in found]
 
     def labels(self, ids: Sequence[int]) -> list[str]:
         """Returns one label for each id, as a person reads it."""
         labels = []
         for number in map(int, ids):
-            text = self._tokenizer.decode([number]).replace(" ", "▁")
-            labels.append(label(text or self._tokenizer.id_to_token(number) or "⁇"))
+            text = self._ask("decode", [number]).replace(" ", "▁")
+            labels.append(label(text or self._ask("id_to_token", number) or "⁇"))
         return labels
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -187,13 +200,30 @@ class JsonTokenizer:
         return cls(files[FILE], size, *starts, where=str(path))
 
     def _pieces(self, sentences: Sequence[str]) -> list[list[int]]:
-        found = self._tokenizer.encode_batch(
-            list(unicode(sentences)), add_special_tokens=False
-        )
+        text = list(unicode(sentences))
+        found = self._ask("encode_batch", text, add_special_tokens=False)
         return [encoding.ids for encoding in found]
 
+    def _start(self, side: str) -> list[int]:
+        """Returns the ids before a text; refuses to guess the language."""
+        start, done = self._source_start, "read"
+        if side == "target":
+            start, done = self._target_start, "written"
+        if start is not None:
+            return start
+        name, number = next(iter(self.languages.items()), ("none", 0))
+        raise InputError(
+            f"{self._where}: {len(self.languages)} languages can be {done}, and none "
+            f"is chosen; give {side}_language, for example {name}, or set src_lang in "
+            "tokenizer_config.json and forced_bos_token_id in generation_config.json, "
+            f"for example to {name} and its number, {number}"
+        )
+
+    def _ask(self, method: str, *given: Any, **options: Any) -> Any:
+        return _sound(self._where, getattr(self._tokenizer, method), *given, **options)
+
     def _id(self, name: str) -> int:
-        number = self._tokenizer.token_to_id(name)
+        number = self._ask("token_to_id", name)
         if number is None:
             raise InputError(f"{self._where}: lacks {name}; download it again")
         return number
@@ -202,18 +232,30 @@ class JsonTokenizer:
 def _read(content: bytes, where: str) -> Any:
     import tokenizers
 
-    try:
-        tokenizer = tokenizers.Tokenizer.from_str(content.decode())
-    except Exception as error:  # the library raises no narrower one
-        raise InputError(
-            f"{where}: no tokenizer ({error}); download it again"
-        ) from None
+    tokenizer = _sound(where, lambda: tokenizers.Tokenizer.from_str(content.decode()))
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    if hasattr(tokenizer.model, "dropout"):
+        tokenizer.model.dropout = None  # training cut words at random, we never do
     return tokenizer
 
 
-def _checked(ids: Any, size: int) -> list[int]:
+def _sound(where: str, call: Callable, *given: Any, **options: Any) -> Any:
+    """Returns what a call of the library returns, whose panics are no Exception."""
+    try:
+        return call(*given, **options)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{where}: no sound tokenizer ({reason}); download it again"
+        ) from None
+
+
+def _checked(ids: Any, size: int) -> list[int] | None:
+    if ids is None:
+        return None
     if not isinstance(ids, list) or not all(
         type(x) is int and 0 <= x < size for x in ids
     ):

@@ -82,11 +82,13 @@ class MarianTokenizer:
         """Returns the tokens of what is read, where they have a table of their own."""
         files = {FILES[0]: self.files[FILES[0]], FILES[1]: self.files[FILES[0]]}
         source = MarianTokenizer({**files, FILES[2]: self.files[FILES[2]]}, None, where)
-        if (source.pad_id, source.eos_id) != (self.pad_id, self.eos_id):
-            raise InputError(
-                f"{where}: <pad> and </s> have other numbers in {TARGET_TABLE} than in "
-                f"{FILES[2]}, which no model of ours can read; use another directory"
-            )
+        for token in _SPECIAL:
+            if source._number[token] != self._number[token]:
+                raise InputError(
+                    f"{where}: {token} has another number in {TARGET_TABLE} than in "
+                    f"{FILES[2]}, which no model of ours can read; use another "
+                    "directory"
+                )
         return source
 
     @property

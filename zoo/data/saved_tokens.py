@@ -1,5 +1,7 @@
 """The tokenizer that a run keeps, ours or that of the model it began with."""
 
+import io
+import zipfile
 from pathlib import Path
 
 from zoo.data import json_tokens, t5_tokens
@@ -29,7 +31,11 @@ def load_tokenizer(path: str | Path) -> TextTokens:
 
 def _kind(archive: bytes) -> type[JsonTokenizer | T5Tokenizer | MarianTokenizer]:
     """Returns whose archive it is, by the name of its first file."""
-    first = archive[:200]
-    if json_tokens.FRAME.encode() in first:
-        return JsonTokenizer
-    return T5Tokenizer if t5_tokens.FILE.encode() in first else MarianTokenizer
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as files:
+            first = files.namelist()[0]
+    except (OSError, ValueError, IndexError, RuntimeError, zipfile.BadZipFile):
+        return MarianTokenizer  # whose `load` says that the file is damaged
+    return {json_tokens.FRAME: JsonTokenizer, t5_tokens.FILE: T5Tokenizer}.get(
+        first, MarianTokenizer
+    )

@@ -40,9 +40,13 @@ def fairseq_positions(
 
     So Tensor2Tensor and fairseq have them; of `sinusoidal_positions` the longest
     wavelength is a little shorter.
+
+    Raises:
+        ValueError: `model_dim` is odd.
     """
+    _require_even(model_dim)
     half = model_dim // 2
-    exponents = jnp.arange(half, dtype=jnp.float32) / (half - 1)
+    exponents = jnp.arange(half, dtype=jnp.float32) / max(half - 1, 1)
     angles = positions[..., None] / 10_000.0**exponents
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
@@ -67,9 +71,13 @@ def rotate(
     return jnp.concatenate(turned, axis=-1).astype(heads.dtype)
 
 
-def _angles(positions, width):
+def _require_even(width):
     if width % 2:
         raise ValueError(f"sines and cosines of positions need an even width, {width=}")
+
+
+def _angles(positions, width):
+    _require_even(width)
     exponents = jnp.arange(width // 2, dtype=jnp.float32) * 2 / width
     return positions[..., None] / 10_000.0**exponents
 

@@ -48,8 +48,7 @@ def load(directory: Directory) -> tuple[Transformer, Any, JsonTokenizer]:
         InputError: the directory is damaged, or our Transformer cannot express it.
     """
     tokenizer = load_tokenizer(directory)
-    model, params = load_weights(directory)
-    return model, params, tokenizer
+    return *load_weights(directory), tokenizer
 
 
 def load_weights(directory: Directory) -> tuple[Transformer, Any]:
@@ -76,32 +75,24 @@ def load_weights(directory: Directory) -> tuple[Transformer, Any]:
 def load_tokenizer(directory: Directory) -> JsonTokenizer:
     """Returns the tokenizer of a directory, with the languages that it is set to.
 
-    What is read is in the language that tokenizer_config.json or the tokenizer itself
-    begins with; what is written in that of the search's settings.
+    What is read is in the language that tokenizer_config.json names or the tokenizer
+    itself begins with; what is written in that of the search's settings. Without
+    languages both sides begin alike.
 
     Raises:
         InputError: there is none, or it is damaged.
     """
     if not directory.has(FILE):
-        raise InputError(
-            f'{directory.root}: no {FILE}; write it with python -c "import '
-            f"transformers; transformers.AutoTokenizer.from_pretrained('"
-            f"{directory.root}').save_pretrained('{directory.root}')\""
-        )
+        raise _no_tokens(directory)
     where = str(directory.root / FILE)
     size = integer(directory, "vocab_size")
     plain = JsonTokenizer(directory.read(FILE), size, where=where)
     agree(directory, "pad_token_id", plain.pad_id, FILE)
     agree(directory, "eos_token_id", plain.eos_id, FILE)
-    source = [x for x in plain.template() if x != plain.eos_id]
-    if plain.languages and (name := _source_language(directory)) is not None:
-        if name not in plain.languages:
-            raise unknown(f"src_lang in {directory.root}", name, plain.languages)
-        source = [plain.languages[name]]
-    target = _forced_start(directory, size)
+    source, target = _source_start(directory, plain), _forced_start(directory, size)
     if target is None and not plain.languages:
-        target = []
-    return JsonTokenizer(directory.read(FILE), size, source, target, where)
+        target = source
+    return plain.starting(source, target)
 
 
 def longest(directory: Directory) -> int:
@@ -176,8 +167,38 @@ def _forced_start(directory: Directory, vocab_size: int) -> list[int] | None:
     return [forced]
 
 
-def _source_language(directory: Directory) -> str | None:
+def _source_start(directory: Directory, plain: JsonTokenizer) -> list[int] | None:
+    """Returns what every sentence begins with, None where that is to be chosen."""
+    template = plain.template()
+    start = template[: [*template, plain.eos_id].index(plain.eos_id)]
+    if not plain.languages:
+        return start
     name = "tokenizer_config.json"
     values = directory.read_json(name) if directory.has(name) else {}
-    language = values.get("src_lang")
-    return None if language is None else str(language)[:80]
+    if values.get("legacy_behaviour"):
+        raise InputError(
+            f"{directory.root / name}: legacy_behaviour puts the language behind the "
+            "text; a model that was trained with it before the text needs false there"
+        )
+    if (language := values.get("src_lang")) is not None:
+        language = str(language)[:80]
+        if language not in plain.languages:
+            raise unknown(f"src_lang in {directory.root}", language, plain.languages)
+        return [plain.languages[language]]
+    # Early files of NLLB have the language behind the end, and say nothing else.
+    return start if {*start} & {*plain.languages.values()} else None
+
+
+def _no_tokens(directory: Directory) -> InputError:
+    if directory.config["model_type"] == "m2m_100" and directory.has("vocab.json"):
+        return InputError(
+            f"{directory.root}: the tokens of M2M100 (vocab.json) cannot be read; use "
+            f"a model that has a {FILE}, such as NLLB-200"
+        )
+    source, target = directory.origin()
+    return InputError(
+        f'{directory.root}: no {FILE}; write it with python -c "import '
+        f"transformers; transformers.AutoTokenizer.from_pretrained('{source}')"
+        f".save_pretrained('{target}')\""
+        + (f", add the model's files and give {target}" if source != target else "")
+    )

@@ -113,12 +113,20 @@ class Directory:
                 )
         return weights
 
+    def origin(self) -> tuple[str, str]:
+        """Returns what Hugging Face's libraries call it, and where they may write.
+
+        The cache of the hub is not ours to write into.
+        """
+        if self._inside == self.root.resolve():
+            return str(self.root), str(self.root)
+        name = self._inside.name.removeprefix("models--")
+        return name.replace("--", "/"), "my-model"
+
     def _no_weights(self) -> InputError:
-        pickled, source, target = next(filter(self.has, PICKLED), None), self.root, None
-        if self._inside != self.root.resolve():  # a snapshot in the cache of the hub
-            # Only what is not pickled was downloaded, and the cache is not ours.
-            pickled, target = PICKLED[0], "my-model"
-            source = self._inside.name.removeprefix("models--").replace("--", "/")
+        pickled, (source, target) = next(filter(self.has, PICKLED), None), self.origin()
+        if source != target:  # only what is not pickled was downloaded
+            pickled = PICKLED[0]
         if pickled is None:
             return InputError(
                 f"{self.root}: no weights, for there is no {WEIGHTS}; download the "
@@ -131,8 +139,8 @@ class Directory:
             f"{source}: no {WEIGHTS}, and {pickled} is not read, because pickled "
             "weights can run any program; if you trust it, convert it: python -c "
             f'"import transformers; transformers.{kind}.from_pretrained('
-            f"'{source}').save_pretrained('{target or source}')\""
-            + (f", add its tokenizer and give {target}" if target else "")
+            f"'{source}').save_pretrained('{target}')\""
+            + (f", add its tokenizer and give {target}" if source != target else "")
         )
 
 

@@ -101,7 +101,7 @@ def save_pretrained(
     files = _files(tokenizer, model.pad_id)
     configs = marian_configs(model, params, max_length, defaults or Defaults())
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _beside(path) as partial_path:
+    with beside(path) as partial_path:
         partial_path.mkdir()
         for name, content in files.items():
             (partial_path / name).write_bytes(content)
@@ -121,7 +121,7 @@ def save_params(params: Any, path: str | Path) -> None:
     path = Path(path)
     if path.exists():
         raise InputError(f"{path} exists already; choose another file")
-    with _beside(path) as partial_path:
+    with beside(path) as partial_path:
         _write(flatten_dict(jax.device_get(params), sep="/"), partial_path)
         os.replace(partial_path, path)
 
@@ -143,7 +143,7 @@ def load_params(path: str | Path) -> Any:
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[Path]:
+def beside(path: Path) -> Iterator[Path]:
     """Yields where to write what is to be renamed to a path; leaves nothing there."""
     with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as folder:
         yield Path(folder) / path.name
@@ -342,6 +342,8 @@ def marian_configs(
         "max_length": (defaults.max_length or max_length - 1) + 1,
         "num_beams": defaults.beam_size,
         "length_penalty": defaults.length_penalty,
+        "min_length": defaults.min_length,
+        "no_repeat_ngram_size": defaults.no_repeated_ngram,
     }
     tokens = {
         "tokenizer_class": "MarianTokenizer",

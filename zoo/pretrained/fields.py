@@ -44,12 +44,13 @@ def target_size(directory: Directory) -> int:
 
 
 def token(directory: Directory, name: str) -> int:
-    """Returns the id of a special token.
+    """Returns the id of a special token, which both sides have.
 
     Raises:
-        InputError: it is none, or beyond the vocabulary.
+        InputError: it is none, or beyond a vocabulary.
     """
-    value, vocab_size = integer(directory, name), integer(directory, "vocab_size")
+    sizes = integer(directory, "vocab_size"), target_size(directory)
+    value, vocab_size = integer(directory, name), min(sizes)
     if value >= vocab_size:
         raise _wrong(directory, name, f"but the vocabulary has {vocab_size} tokens")
     return value

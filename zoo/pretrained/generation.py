@@ -20,7 +20,8 @@ def without_padding(params: Any, pad_id: int, bias: float = HOPELESS) -> Any:
 
     The conversion of Marian's models gave padding a row of zeros and no bias, so that
     its logit, 0, would take its share of the softmax. Hugging Face renormalises the
-    probabilities without it, and CTranslate2 leaves the row out.
+    probabilities without it, and CTranslate2 leaves the row out. A model without a bias
+    on its output, such as T5, comes back as it is.
     """
     embedding = params["embedding"]
     if "bias" not in embedding:
@@ -39,8 +40,9 @@ def settings(directory: Directory) -> tuple[str, dict[str, Any]]:
 def search_defaults(directory: Directory) -> Defaults:
     """Returns what a directory says of the search.
 
-    Their maximum length counts the start token, ours does not. What they have beyond
-    ours (early stopping, sampling) is left out.
+    Their maximum length counts the start token, ours does not; their minimum counts it
+    in place of the end, which is the same number. What they have beyond ours (early
+    stopping, sampling) is left out.
 
     Raises:
         InputError: a value is not of its kind, or bans several tokens in a row,
@@ -85,4 +87,6 @@ def search_defaults(directory: Directory) -> Defaults:
         max_length=None if longest is None else longest - 1,
         banned=tuple(word[0] for word in banned),
         forced_end=values.get("forced_eos_token_id") is not None,
+        min_length=number("min_length", int, 0, least=0),
+        no_repeated_ngram=number("no_repeat_ngram_size", int, 0, least=0),
     )

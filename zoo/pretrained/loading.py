@@ -26,7 +26,7 @@ FAMILIES: dict[str, str] = {
     "t5": "zoo.pretrained.t5",
 }
 
-# Those whose file tells the `longest` sentence too.
+# Those whose file has `load_tokenizer`, `load_weights` and the `longest` sentence too.
 TRANSLATORS = ("marian", "bart", "mbart", "m2m_100", "t5")
 
 
@@ -62,22 +62,37 @@ def find(path: str | Path, *, revision: str | None = None) -> Directory:
     return open_directory(download(str(path), revision))
 
 
-def between(
-    tokenizer: Any, source: str | None, target: str | None, *, where: str | Path
-) -> Any:
-    """Returns the tokenizer for two languages; None leaves one as the directory says.
+def load_translator(
+    directory: Directory, source: str | None = None, target: str | None = None
+) -> tuple[Any, Any, Any]:
+    """Returns (model, params, tokenizer) of a translator between two languages.
+
+    The languages are looked up before the weights are read.
+
+    Args:
+        source: language that is read; None leaves it as the directory says.
+        target: language that is written, likewise.
 
     Raises:
-        InputError: the model has no such language, or must be told which to write.
+        InputError: the directory is damaged, it does not translate, it has no such
+            language, or one is to be chosen.
     """
-    if isinstance(tokenizer, JsonTokenizer):
-        return tokenizer.between(source, target)
-    if name := source or target:
+    family = family_of(directory)
+    if not hasattr(family, "longest"):
         raise InputError(
-            f"{where}: has no languages to choose from; leave {name} out, or where its "
-            "vocabulary has >>codes<< of languages begin the sentences with one"
+            f"{directory.root}: a {directory.config['model_type']}, which does not "
+            "translate"
         )
-    return tokenizer
+    tokenizer = family.load_tokenizer(directory)
+    if isinstance(tokenizer, JsonTokenizer):
+        tokenizer = tokenizer.between(source, target)
+    elif name := source or target:
+        raise InputError(
+            f"{directory.root}: has no languages to choose from; leave {name} out, or "
+            "where its vocabulary has >>codes<< of languages begin the sentences with "
+            "one"
+        )
+    return *family.load_weights(directory), tokenizer
 
 
 def family_of(directory: Directory) -> Any:

@@ -47,10 +47,19 @@ def load(directory: Directory) -> tuple[Transformer, Any, MarianTokenizer]:
     Raises:
         InputError: the directory is damaged, or our Transformer cannot express it.
     """
+    tokenizer = load_tokenizer(directory)
+    return *load_weights(directory), tokenizer
+
+
+def load_tokenizer(directory: Directory) -> MarianTokenizer:
+    """Returns the tokenizer of a directory.
+
+    Raises:
+        InputError: there is none, it is damaged, or not the model's.
+    """
     names = FILES if _is_shared(directory) else (*FILES, TARGET_TABLE)
     files = {name: directory.read(name) for name in names}
-    model, params = load_weights(directory)
-    tokenizer = MarianTokenizer(files, model.vocab_size, str(directory.root))
+    tokenizer = MarianTokenizer(files, target_size(directory), str(directory.root))
     agree(directory, "pad_token_id", tokenizer.pad_id, FILES[2])
     agree(directory, "eos_token_id", tokenizer.eos_id, FILES[2])
     size = integer(directory, "vocab_size")
@@ -59,7 +68,7 @@ def load(directory: Directory) -> tuple[Transformer, Any, MarianTokenizer]:
             f"{directory.root}/{FILES[2]}: numbers more than the {size} tokens that "
             "the model reads; download the directory again"
         )
-    return model, params, tokenizer
+    return tokenizer
 
 
 def load_weights(directory: Directory) -> tuple[Transformer, Any]:

@@ -48,13 +48,22 @@ def load(directory: Directory) -> tuple[Transformer, Any, T5Tokenizer]:
     Raises:
         InputError: the directory is damaged, or our Transformer cannot express it.
     """
-    model, params = load_weights(directory)
-    where = str(directory.root / FILE)
-    tokenizer = T5Tokenizer(directory.read(FILE), model.vocab_size, where)
+    tokenizer = load_tokenizer(directory)
+    return *load_weights(directory), tokenizer
+
+
+def load_tokenizer(directory: Directory) -> T5Tokenizer:
+    """Returns the tokenizer of a directory.
+
+    Raises:
+        InputError: there is none, it is damaged, or not the model's.
+    """
+    where, size = str(directory.root / FILE), integer(directory, "vocab_size")
+    tokenizer = T5Tokenizer(directory.read(FILE), size, where)
     agree(directory, "eos_token_id", tokenizer.eos_id, FILE)
     if tokenizer.pad_id is not None:
         agree(directory, "pad_token_id", tokenizer.pad_id, FILE)
-    return model, params, tokenizer
+    return tokenizer
 
 
 def load_weights(directory: Directory) -> tuple[Transformer, Any]:

@@ -22,6 +22,8 @@ class Defaults:
         max_length: of a translation in subwords; None leaves it to the source's.
         banned: tokens that are never written.
         forced_end: whether a translation that is cut ends all the same.
+        min_length: of a translation in subwords, as `Constraints` has it.
+        no_repeated_ngram: as `Constraints` has it.
     """
 
     beam_size: int = 4
@@ -29,6 +31,8 @@ class Defaults:
     max_length: int | None = None
     banned: tuple[int, ...] = ()
     forced_end: bool = False
+    min_length: int = 0
+    no_repeated_ngram: int = 0
 
 
 def defaults_from_json(values: dict[str, Any], where: str) -> Defaults:
@@ -43,17 +47,19 @@ def defaults_from_json(values: dict[str, Any], where: str) -> Defaults:
         "max_length": int | None,
         "banned": list,
         "forced_end": bool,
+        "min_length": int,
+        "no_repeated_ngram": int,
     }
     if (
-        {*values} != {*kinds}
-        or not all(isinstance(values[name], kind) for name, kind in kinds.items())
-        or not all(type(token) is int for token in values["banned"])
+        not {*values} <= {*kinds}
+        or not all(isinstance(value, kinds[name]) for name, value in values.items())
+        or not all(type(token) is int for token in values.get("banned", ()))
     ):
         raise InputError(
             f"{where}: search.json holds no settings of a search; restore the file, "
             "or delete it to search as ours are"
         )
-    fields: dict[str, Any] = {**values, "banned": tuple(values["banned"])}
+    fields: dict[str, Any] = {**values, "banned": tuple(values.get("banned", ()))}
     return Defaults(**fields)
 
 

@@ -22,7 +22,7 @@ from zoo.errors import InputError
 from zoo.models.contract import initialize
 from zoo.models.visual_configs import VISUAL_FAMILIES
 from zoo.pretrained.generation import search_defaults, without_padding
-from zoo.pretrained.loading import between, family_of, find
+from zoo.pretrained.loading import family_of, find, load_translator
 from zoo.runs import read_params, read_search, read_section, read_size
 from zoo.translation.alignment import align_words
 from zoo.translation.attention_maps import AttentionMaps, look
@@ -143,30 +143,28 @@ class Translator:
         path: str | Path,
         *,
         revision: str | None = None,
-        languages: tuple[str | None, str | None] = (None, None),
+        source_language: str | None = None,
+        target_language: str | None = None,
     ) -> "Translator":
         """Returns the translator of weights that others have trained.
 
         Args:
             path: as `zoo.from_pretrained` has it.
-            languages: to read and to write, of a model of many; None leaves one as the
-                directory says.
+            source_language: what a model of many reads; None leaves it as the directory
+                says.
+            target_language: what it writes, likewise.
 
         Raises:
             InputError: there is none, it is damaged, it does not translate, or not
                 between these languages.
         """
         directory = find(path, revision=revision)
-        family = family_of(directory)
-        if not hasattr(family, "longest"):
-            raise InputError(
-                f"{path}: a {directory.config['model_type']}, which does not translate"
-            )
-        model, params, tokenizer = family.load(directory)
-        tokenizer = between(tokenizer, *languages, where=path)
+        model, params, tokenizer = load_translator(
+            directory, source_language, target_language
+        )
         params = without_padding(params, model.pad_id)
-        defaults = search_defaults(directory)
-        return cls(model, params, tokenizer, family.longest(directory), defaults)
+        longest, defaults = family_of(directory).longest, search_defaults(directory)
+        return cls(model, params, tokenizer, longest(directory), defaults)
 
     @classmethod
     def from_runs(
@@ -249,11 +247,14 @@ class Translator:
         check_range("max_length", longest, 1, self.max_length)
         check_range("min_length", constraints.min_length, 0, longest)
         _check_penalty(length_penalty)
+        min_length = max(constraints.min_length, min(defaults.min_length, longest))
+        # The shorter run: where none of two comes twice, none of three does.
+        ngrams = constraints.no_repeated_ngram, defaults.no_repeated_ngram
         plan = Plan(
             num_best if sampling else beam_size,
             length_penalty,
-            constraints.min_length,
-            constraints.no_repeated_ngram,
+            min_length,
+            min(filter(None, ngrams), default=0),
             sampling.top_k if sampling else None,
             defaults.banned,
             defaults.forced_end,
@@ -263,7 +264,7 @@ class Translator:
         if sampling and any(request.required for request in requests):
             raise InputError("required words need a search; leave sampling out")
         banned = read_banned(self.tokenizer, constraints.banned, requests)
-        shapes = self._shapes(requests, max_length, constraints.min_length)
+        shapes = self._shapes(requests, max_length, min_length)
         results = [[Hypothesis("", 0.0)] for _ in requests]
         for shape, numbers in chunks(shapes):
             seeds = draw(sampling, numbers) if sampling else None
