@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from orbax.checkpoint import multihost
 
 from benchmarks.faults import damage
 from zoo.checkpoint_files import DamagedCheckpoint
@@ -459,6 +460,15 @@ def test_a_step_under_another_name_is_damage(checkpoints):
     (checkpoints._directory / "3").rename(checkpoints._directory / "4")
     with pytest.raises(DamagedCheckpoint, match=r"4/record\.json is of step 3"):
         checkpoints.restore(4, {"params": jnp.ones(2)})
+
+
+def test_a_host_that_does_not_answer_is_no_fault_of_the_disk(checkpoints, monkeypatch):
+    def wait(key, timeout_ms):
+        raise TimeoutError(f"{timeout_ms} ms are over")
+
+    monkeypatch.setattr(multihost, "get_barrier_sync_fn", lambda: wait)
+    with pytest.raises(TimeoutError):
+        save(checkpoints, 1)
 
 
 def test_a_step_saved_again_is_sound_again(checkpoints):

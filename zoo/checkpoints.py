@@ -260,6 +260,8 @@ class Checkpoints:
     def _writing(self):
         try:
             yield
+        except TimeoutError:  # another host does not answer: the disk is sound
+            raise
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{self._directory} cannot be written to, the last step is not saved;"

@@ -195,11 +195,6 @@ def _is_loopback(name: str) -> bool:
         return name.strip("[]") == "::1"
 
 
-def is_lost(error: BaseException) -> bool:
-    """Returns whether an error says that another host does not answer."""
-    return isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
-
-
 def is_first() -> bool:
     """Returns whether this process evaluates and writes records."""
     return jax.process_index() == 0
