@@ -17,7 +17,13 @@ from zoo.errors import InputError
 from zoo.training.config import OptimizerConfig, TrainingConfig
 from zoo.training.devices import make_driver
 from zoo.training.faults import MAX_RETURNS, TooManyFaults
-from zoo.training.hosts import agree, fingerprint_of_arrays, is_first, stop_requests
+from zoo.training.hosts import (
+    agree,
+    fingerprint,
+    fingerprint_of_arrays,
+    is_first,
+    stop_requests,
+)
 from zoo.training.loop import Evaluate, Schedule, fit
 from zoo.training.optimizers import hold, make_optimizer, observer
 from zoo.training.progress import Report
@@ -151,7 +157,7 @@ def train_to_end(
         note: dict[str, Any] = {"seconds": 0.0, "ended": False, "left_out": []}
         note["evaluated"] = True
         first = 0, state, note
-        step, state, note = checkpoints.restore_newest(state) or first
+        step, state, note = _newest(checkpoints, state) or first
         if step:
             console.print(f"goes on from step {step}")
         left_out = note["left_out"]
@@ -198,11 +204,20 @@ def train_to_end(
             except TooManyFaults as faults:
                 # A run that is killed before it saves again comes to this point again.
                 left_out = _left_out(left_out, faults.steps)
-                step, state, last = checkpoints.restore_newest(first[1]) or first
+                step, state, last = _newest(checkpoints, first[1]) or first
                 console.print(f"{faults}; goes back to step {step} and leaves them out")
         if not note["ended"]:
             _tell_early_end(console, training, state)
     return Fitted(int(state.step), num_params, clock)
+
+
+def _newest(
+    checkpoints: Checkpoints, state: TrainState
+) -> tuple[int, TrainState, dict[str, Any]] | None:
+    """Returns from where a run goes on, which is the same on all hosts."""
+    found = checkpoints.restore_newest(state)
+    agree("checkpoint", lambda: fingerprint([found[0], found[2]] if found else None))
+    return found
 
 
 def _left_out(before: list[list[int]], steps: range) -> list[list[int]]:
