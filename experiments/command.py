@@ -123,7 +123,7 @@ def on_hosts(hosts: "HostsConfig") -> Iterator[None]:
     Raises:
         InputError: the hosts cannot be joined.
     """
-    from zoo.training.hosts import join
+    from zoo.training.joining import join
 
     if not join(hosts):
         yield

@@ -22,7 +22,8 @@ from tests.training.test_faults import linear
 from zoo.data.loading import made_ahead
 from zoo.training.config import HostsConfig, OptimizerConfig, TrainingConfig
 from zoo.training.devices import make_driver
-from zoo.training.hosts import agree, by_first, is_first, join, local_copy, own_share
+from zoo.training.hosts import agree, by_first, is_first, local_copy, own_share
+from zoo.training.joining import join
 from zoo.training.run import Task, train_to_end
 from zoo.training.step import init_state
 
