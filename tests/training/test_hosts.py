@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
 from zoo.errors import InputError
-from zoo.training import hosts
+from zoo.training import hosts, run
 from zoo.training.hosts import NAME_BYTES, fingerprint, require_same
 
 
@@ -25,7 +26,7 @@ def test_hosts_that_disagree_are_both_named():
 
 
 def test_all_hosts_compare_what_each_of_them_has(monkeypatch):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(hosts, "several", lambda: True)
 
     def gather(row):
         other = row.copy()
@@ -35,3 +36,40 @@ def test_all_hosts_compare_what_each_of_them_has(monkeypatch):
     monkeypatch.setattr(hosts.multihost_utils, "process_allgather", gather)
     with pytest.raises(InputError, match="disagree on the data"):
         hosts.agree("data", lambda: fingerprint(1))
+
+
+def test_one_host_starts_no_device(monkeypatch):
+    def start():
+        raise AssertionError("this starts a device")
+
+    monkeypatch.setattr(jax, "process_count", start)
+    monkeypatch.setattr(jax, "process_index", start)
+    assert hosts.is_first()
+    assert hosts.number_of_first(3.0) == 3.0
+    hosts.agree("data", start)
+
+
+def test_hosts_that_see_another_folder_are_refused(tmp_path, monkeypatch):
+    workdir, mine = tmp_path / "first", tmp_path / "other"
+    workdir.mkdir(), mine.mkdir()
+    digests = []
+    monkeypatch.setattr(hosts, "several", lambda: True)
+    monkeypatch.setattr(hosts, "wait_for_all", lambda name: None)
+    monkeypatch.setattr(hosts, "agree", lambda what, digest: digests.append(digest()))
+    hosts.require_one_folder(workdir)
+    assert list(workdir.iterdir()) == []
+    hosts.require_one_folder(workdir)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    hosts.require_one_folder(mine)
+    assert len(set(digests)) == 3
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_the_first_host_says_whether_a_run_is_finished(process, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(run, "is_first", lambda: process == 0)
+    monkeypatch.setattr(run, "number_of_first", lambda fact: asked.append(fact) or 1.0)
+    if process == 0:  # the other host does not see it yet
+        (tmp_path / "result.json").write_text('{"bleu": 3}')
+    result = run.finished(tmp_path, {}, Console(quiet=True))
+    assert (asked, result) == (([True], {"bleu": 3}), ([False], {}))[process]

@@ -9,10 +9,12 @@ import hashlib
 import itertools
 import json
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -28,11 +30,21 @@ Result = TypeVar("Result")
 
 WAIT_SECONDS = 7 * 86_400  # for the first host; one that is lost is noticed sooner
 NAME_BYTES = 64
+TOKEN = ".hosts"  # a file of the first host, in the folder of a run
+
+
+def several() -> bool:
+    """Returns whether there are other hosts; asked on one host, it starts no device.
+
+    >>> several()
+    False
+    """
+    return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def is_first() -> bool:
     """Returns whether this process evaluates and writes records."""
-    return jax.process_index() == 0
+    return not several() or jax.process_index() == 0
 
 
 def own_share() -> Share:
@@ -68,7 +80,7 @@ def agree(what: str, digest: Callable[[], str]) -> None:
     Raises:
         InputError: on every host, with the names of two that differ.
     """
-    if jax.process_count() == 1:
+    if not several():
         return
     name = socket.gethostname().encode()[:NAME_BYTES].ljust(NAME_BYTES)
     rows = multihost_utils.process_allgather(
@@ -99,6 +111,25 @@ def wait_for_all(name: str) -> None:
     barrier(key=f"zoo/{name}", timeout_ms=1_000 * WAIT_SECONDS)
 
 
+def require_one_folder(workdir: Path) -> None:
+    """Does nothing if all hosts see one and the same folder; all must ask.
+
+    Raises:
+        InputError: some of them see another one of that name.
+    """
+    if not several():
+        return
+    token = workdir / TOKEN
+    by_first("token", lambda: token.write_text(secrets.token_hex()))
+
+    def digest():
+        return fingerprint(token.read_text() if token.exists() else None)
+
+    agree(f"folder {workdir}", digest)
+    if is_first():
+        token.unlink()
+
+
 def by_first(name: str, work: Callable[[], Result]) -> Result | None:
     """Returns what the first host's work returns, None on others, when it is done."""
     done = work() if is_first() else None
@@ -108,7 +139,7 @@ def by_first(name: str, work: Callable[[], Result]) -> Result | None:
 
 def number_of_first(number: float) -> float:
     """Returns a number of the first host on all of them, as float32; all must ask."""
-    if jax.process_count() == 1:
+    if not several():
         return number
     return float(multihost_utils.broadcast_one_to_all(np.float32(number)))
 

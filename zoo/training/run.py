@@ -22,6 +22,8 @@ from zoo.training.hosts import (
     fingerprint,
     fingerprint_of_arrays,
     is_first,
+    number_of_first,
+    require_one_folder,
     stop_requests,
 )
 from zoo.training.loop import Evaluate, Schedule, fit
@@ -85,14 +87,18 @@ def finished(
 ) -> dict[str, Any] | None:
     """Shows and returns the result of a run that has ended, None if it has not.
 
+    Of several hosts, which must all ask, the first one decides, and has the result.
+
     Raises:
         InputError: the folder holds a run with another config.
     """
     if (workdir / "config.json").exists():
         open_run(workdir, config)
     path = workdir / "result.json"
-    if not path.exists():
+    if not number_of_first(path.exists()):
         return None
+    if not is_first():
+        return {}
     console.print(f"{workdir} is finished; this is its result.json:")
     result = read_json(path)
     console.print_json(data=result)
@@ -125,6 +131,7 @@ def train_to_end(
             f"max_minutes is {training.max_minutes:g}, but several hosts have no clock "
             "in common; leave it out and let the scheduler stop them"
         )
+    require_one_folder(workdir)
     transformation = make_optimizer(optimizer, training.num_steps)
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
 
