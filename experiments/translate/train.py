@@ -46,7 +46,7 @@ def _train(config: Config, started: float) -> dict[str, Any] | None:
     from experiments.translate.corpus import prepare
     from experiments.translate.initial import with_initial
     from experiments.translate.result import conclude
-    from experiments.translate.task import task
+    from experiments.translate.task import check, task
     from zoo.runs import SEARCH
     from zoo.training.alone import alone
     from zoo.training.hosts import agree, by_first, fingerprint, is_first
@@ -55,6 +55,7 @@ def _train(config: Config, started: float) -> dict[str, Any] | None:
 
     console = plain_console(quiet=not is_first())
     config, initial = with_initial(config)
+    check(config)
     agree("config", lambda: fingerprint(config.to_json()))
     result = finished(config.workdir, config.to_json(), console)
     if result is not None:

@@ -40,7 +40,7 @@ def _train(config: Config, started: float) -> dict[str, Any] | None:
     from experiments.vqa.dataset import prepare
     from experiments.vqa.initial import with_tower
     from experiments.vqa.result import conclude
-    from experiments.vqa.task import task
+    from experiments.vqa.task import check, task
     from zoo.training.alone import alone
     from zoo.training.hosts import agree, by_first, fingerprint, is_first
     from zoo.training.records import environment, open_run
@@ -48,6 +48,7 @@ def _train(config: Config, started: float) -> dict[str, Any] | None:
 
     console = plain_console(quiet=not is_first())
     config = with_tower(config)
+    check(config)
     agree("config", lambda: fingerprint(config.to_json()))
     result = finished(config.workdir, config.to_json(), console)
     if result is not None:

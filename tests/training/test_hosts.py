@@ -1,5 +1,7 @@
 """What the hosts of a run have to have in common."""
 
+import signal
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from rich.console import Console
 
 from zoo.errors import InputError
 from zoo.training import hosts, run
+from zoo.training.config import TrainingConfig
 from zoo.training.hosts import NAME_BYTES, fingerprint, require_same
 
 
@@ -73,3 +76,27 @@ def test_the_first_host_says_whether_a_run_is_finished(process, tmp_path, monkey
         (tmp_path / "result.json").write_text('{"bleu": 3}')
     result = run.finished(tmp_path, {}, Console(quiet=True))
     assert (asked, result) == (([True], {"bleu": 3}), ([False], {}))[process]
+
+
+def test_after_training_on_several_hosts_a_signal_ends_a_process(monkeypatch):
+    monkeypatch.setattr(hosts, "several", lambda: True)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)  # as JAX does
+    try:
+        with hosts.stop_requests():
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        (TrainingConfig(max_minutes=2), "max_minutes is 2, but several hosts"),
+        (TrainingConfig(driver="pmap"), "pmap is for one host"),
+    ],
+)
+def test_what_only_one_host_can_do_is_refused_on_several(training, message):
+    TrainingConfig().check_several()
+    with pytest.raises(InputError, match=message):
+        training.check_several()

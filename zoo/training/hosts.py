@@ -163,12 +163,13 @@ def stop_requests() -> Iterator[tuple[Sequence[int], Callable[[], None]]]:
 
     On one host that does nothing. On several a signal to any of them reaches all of
     them, each between the same two updates, so that they save the same step; JAX has
-    SIGTERM for this, and Ctrl-C is turned into it.
+    SIGTERM for this, and Ctrl-C is turned into it. On leaving, SIGTERM ends a process
+    at once again, as nobody polls any more.
 
     Raises:
         SystemExit: as `stop_signals`.
     """
-    if jax.process_count() == 1:
+    if not several():
         with stop_signals() as received:
             yield received, lambda: None
         return
@@ -190,4 +191,5 @@ def stop_requests() -> Iterator[tuple[Sequence[int], Callable[[], None]]]:
         yield received, poll
     finally:
         signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     exit_if(received)

@@ -24,6 +24,7 @@ from zoo.training.hosts import (
     is_first,
     number_of_first,
     require_one_folder,
+    several,
     stop_requests,
 )
 from zoo.training.loop import Evaluate, Schedule, fit
@@ -126,11 +127,8 @@ def train_to_end(
         InputError: the run cannot be trained so.
         SystemExit: with 130 after Ctrl-C or 143 after SIGTERM, once the state is saved.
     """
-    if training.max_minutes and jax.process_count() > 1:
-        raise InputError(
-            f"max_minutes is {training.max_minutes:g}, but several hosts have no clock "
-            "in common; leave it out and let the scheduler stop them"
-        )
+    if several():
+        training.check_several()
     require_one_folder(workdir)
     transformation = make_optimizer(optimizer, training.num_steps)
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
@@ -168,6 +166,9 @@ def train_to_end(
         if step:
             console.print(f"goes on from step {step}")
         left_out = note["left_out"]
+        said = _other_plan(note, task.batches_per_epoch)
+        if said is not None:
+            console.print(said)
         agree("initial parameters", lambda: fingerprint_of_arrays(state.params))
 
         def clock():
@@ -176,6 +177,7 @@ def train_to_end(
         def save(step, state, loss, ended):
             now = {"seconds": clock(), "ended": ended, "left_out": left_out}
             now["evaluated"] = not math.isinf(loss)
+            now["batches_per_epoch"] = task.batches_per_epoch
             checkpoints.save(step, state, loss=loss, note=now)
 
         def train(step, state, evaluated):
@@ -225,6 +227,29 @@ def _newest(
     found = checkpoints.restore_newest(state)
     agree("checkpoint", lambda: fingerprint([found[0], found[2]] if found else None))
     return found
+
+
+def _other_plan(note: dict[str, Any], batches_per_epoch: int) -> str | None:
+    """Returns what to say if steps are other batches than before, None if they are not.
+
+    A batch has a multiple of as many rows as there are devices.
+
+    Raises:
+        InputError: batches are left out by the numbers of their steps.
+    """
+    before = note.get("batches_per_epoch", batches_per_epoch)
+    if note["ended"] or before == batches_per_epoch:
+        return None
+    if note["left_out"]:
+        raise InputError(
+            f"the run had {before} updates an epoch and would now have "
+            f"{batches_per_epoch}, but the batches that it leaves out are known by "
+            "their steps; go on with as many devices as before"
+        )
+    return (
+        f"{batches_per_epoch} updates an epoch, not {before} as before, with this "
+        "number of devices: from here on the order of the data is another one"
+    )
 
 
 def _left_out(before: list[list[int]], steps: range) -> list[list[int]]:
