@@ -10,7 +10,7 @@ which the batch is divided and m that share a model:
     strategy    holds, but for activations        sends
     jit         4 P                               2 P (n-1)/n
     sharded     4 P - 4 C (1 - 1/n)               2 (P - C) (n-1)/n + 3 C (n-1)/n
-    2-D         4 P - 4 C (1 - 1/m)               2 (P - C + C/m) (n-1)/n + S
+    2-D         4 P - 4 C (1 - 1/m)               2 (P - C + C/m) (n-1)/n + 2 S (m-1)/m
 
 The 4 are parameters, gradient and Adam's two moments; a moving average makes them 5.
 A sum over n devices sends 2 (n-1)/n of its size from each of them, and gathering or

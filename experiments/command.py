@@ -5,6 +5,7 @@ Nothing here loads jax, so that `--help` answers at once.
 
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,8 @@ Config = TypeVar("Config")
 
 MAX_LINE = 1_000
 LOST = 134  # as JAX itself ends a process that hears no more of another one
+# What JAX and its coordinator say of a host that is gone.
+_LOST = re.compile("UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED|heartbeat")
 # A disk that is full, a quota that is used up, a folder that is read-only.
 STORAGE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -95,6 +98,21 @@ def _tell(error: BaseException) -> int | None:
     return 2
 
 
+def is_lost(error: BaseException) -> bool:
+    """Returns whether an error says that another host does not answer.
+
+    Other errors of JAX, memory that is used up for one, would come again.
+
+    >>> is_lost(TimeoutError("Orbax has waited for the other hosts"))
+    True
+    """
+    from jax.errors import JaxRuntimeError
+
+    if isinstance(error, JaxRuntimeError) and _LOST.search(str(error)):
+        return True
+    return isinstance(error, TimeoutError) or "Gloo" in str(error)
+
+
 @contextmanager
 def on_hosts(hosts: "HostsConfig") -> Iterator[None]:
     """Joins the hosts of a run, if there are several, for as long as it lasts.
@@ -105,7 +123,7 @@ def on_hosts(hosts: "HostsConfig") -> Iterator[None]:
     Raises:
         InputError: the hosts cannot be joined.
     """
-    from zoo.training.hosts import is_lost, join
+    from zoo.training.joining import join
 
     if not join(hosts):
         yield

@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from orbax.checkpoint import multihost
 
 from benchmarks.faults import damage
-from zoo.checkpoint_files import DamagedCheckpoint
+from zoo import checkpoints as saving
+from zoo.checkpoint_files import DamagedCheckpoint, load_arrays
 from zoo.checkpoints import Checkpoints, average_params, restore_params
 from zoo.errors import InputError
 
@@ -430,6 +432,35 @@ def test_the_newest_sound_step_is_what_a_run_goes_on_from(checkpoints, caplog):
     assert line.startswith(f"step 3 is passed over: {directory}/3/record.json is not")
 
 
+def test_hosts_load_a_step_only_if_all_of_them_find_it_sound(
+    checkpoints, monkeypatch, caplog
+):
+    for step in (1, 2, 3, 4):
+        save(checkpoints, step)
+    asked, loaded = [], []
+
+    def first_sees(number):  # nothing of the last step yet
+        return min(number, 3)
+
+    def on_every_host(fact):
+        asked.append(fact)
+        return fact and len(asked) > 1  # another one has found step 3 damaged
+
+    def load(checkpoint, abstract_tree):
+        loaded.append(checkpoint.name)
+        return load_arrays(checkpoint, abstract_tree)
+
+    monkeypatch.setattr(saving, "_of_first", first_sees)
+    monkeypatch.setattr(saving, "_on_every_host", on_every_host)
+    monkeypatch.setattr(saving, "load_arrays", load)
+    step, _, _ = Checkpoints(checkpoints._directory, 4).restore_newest(
+        {"params": jnp.zeros(2)}
+    )
+    assert (step, loaded) == (1, ["1"])
+    assert asked == [True, True, True]
+    assert "step 3 is passed over: another host" in lines(caplog)[0]
+
+
 def test_the_best_and_the_averaged_steps_are_sound_ones(checkpoints, caplog):
     for step, loss in ((1, 3.0), (2, 2.0), (3, 1.0)):
         save(checkpoints, step, loss)
@@ -459,6 +490,15 @@ def test_a_step_under_another_name_is_damage(checkpoints):
     (checkpoints._directory / "3").rename(checkpoints._directory / "4")
     with pytest.raises(DamagedCheckpoint, match=r"4/record\.json is of step 3"):
         checkpoints.restore(4, {"params": jnp.ones(2)})
+
+
+def test_a_host_that_does_not_answer_is_no_fault_of_the_disk(checkpoints, monkeypatch):
+    def wait(key, timeout_ms):
+        raise TimeoutError(f"{timeout_ms} ms are over")
+
+    monkeypatch.setattr(multihost, "get_barrier_sync_fn", lambda: wait)
+    with pytest.raises(TimeoutError):
+        save(checkpoints, 1)
 
 
 def test_a_step_saved_again_is_sound_again(checkpoints):

@@ -223,6 +223,16 @@ def test_a_config_is_compared_and_written_in_the_lock(tmp_path, capsys, monkeypa
     assert line == "error: it was held"
 
 
+def test_what_a_model_cannot_do_is_refused_before_any_text_is_read(
+    tmp_path, capsys, monkeypatch
+):
+    arguments = ["phrases-rnn", "--training.remat", "--workdir", tmp_path / "run"]
+    monkeypatch.setattr("experiments.translate.corpus.prepare", None)
+    line = refused(capsys, monkeypatch, train, *arguments)
+    assert "has no blocks of a Transformer" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_another_command_has_ended_meanwhile_is_finished(
     unbroken, tmp_path, capsys, monkeypatch
 ):
@@ -503,7 +513,7 @@ def test_a_translator_without_a_run_is_refused(tmp_path, capsys, monkeypatch):
 
 
 def test_where_a_run_computes_is_not_in_its_config():
-    # Runs from before there were hosts and remat are still the same runs.
+    # No result depends on the hosts, and remat is written only where it is asked for.
     for presets in (PRESETS, VISUAL_PRESETS):
         config = next(iter(presets.values()))[1]
         values = config.to_json()

@@ -32,7 +32,10 @@ def run(file, arguments, environment, folder):
 
 @pytest.mark.parametrize(
     ("status", "ends", "again"),
-    [(0, 0, False), (2, 2, False), (143, 0, True), (134, 0, True), (137, 0, True)],
+    [
+        *[(0, 0, False), (1, 2, False), (2, 2, False), (127, 2, False)],
+        *[(143, 0, True), (134, 0, True), (137, 0, True), (130, 0, True)],
+    ],
 )
 def test_slurm_queues_a_job_again_unless_it_is_done_or_wrong(
     tmp_path, status, ends, again
@@ -44,16 +47,36 @@ def test_slurm_queues_a_job_again_unless_it_is_done_or_wrong(
         scontrol='echo "$@" > requeued',
         python=f'echo "$@" > called; exit {status}',
     )
-    done = run("slurm.sbatch", ["run", "module", "two words"], environment, tmp_path)
+    arguments = ["runs/one/", "module", "two words"]
+    done = run("slurm.sbatch", arguments, environment, tmp_path)
     assert done.returncode == ends, done.stderr
     called = (tmp_path / "called").read_text()
-    assert called == "-m module two words --workdir run\n"
+    assert called == "-m module two words --workdir runs/one\n"
     assert (tmp_path / "requeued").exists() == again
     if again:
         assert (tmp_path / "requeued").read_text() == "requeue 17\n"
 
 
-@pytest.mark.parametrize("end", [0, 2])
+def test_a_task_of_slurm_hears_that_its_time_is_over(tmp_path):
+    environment = with_fakes(
+        tmp_path,
+        # As Slurm does: the signal goes to the task alone.
+        srun="""shift; "$@" & task=$!
+            until [ -e listens ]; do sleep 0.02; done
+            kill -TERM $task; wait $task""",
+        scontrol='echo "$@" > requeued',
+        # Saves for a while, and then ends.
+        python="""trap 'sleep 0.2; touch saved; exit 143' TERM
+            touch listens
+            while true; do sleep 0.02; done""",
+    )
+    done = run("slurm.sbatch", ["run", "module"], environment, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "saved").exists()
+    assert (tmp_path / "requeued").exists()
+
+
+@pytest.mark.parametrize("end", [0, 1, 2])
 def test_a_host_of_a_tpu_starts_again_until_it_is_done_or_wrong(tmp_path, end):
     statuses = [143, 134, 137, end]
     (tmp_path / "attention-zoo").mkdir()
@@ -71,6 +94,18 @@ def test_a_host_of_a_tpu_starts_again_until_it_is_done_or_wrong(tmp_path, end):
     assert lines == ["-m", "module", "two words", "$HOME", "--hosts.detect"] * 4
 
 
+def test_a_host_of_a_tpu_gives_up_where_another_does_not_come_back(tmp_path):
+    (tmp_path / "attention-zoo").mkdir()
+    environment = with_fakes(
+        tmp_path,
+        gcloud='bash -c "${!#}"',
+        python3="echo >> starts; exit 134",
+    )
+    done = run("tpu_pod.sh", ["slice", "zone", "module"], environment, tmp_path)
+    assert done.returncode == 134, done.stderr
+    assert (tmp_path / "attention-zoo/starts").read_text().count("\n") == 11
+
+
 def test_the_pods_of_kubernetes_are_as_many_as_they_are_told():
     text = (LAUNCH / "jobset.yaml").read_text()
     numbers = re.findall(r"(?:parallelism|completions): (\d+)", text)
@@ -81,4 +116,4 @@ def test_the_pods_of_kubernetes_are_as_many_as_they_are_told():
     name = re.search(r"^  name: (\w+)", text, re.MULTILINE)[1]
     job = re.search(r"^    - name: (\w+)", text, re.MULTILINE)[1]
     assert f"{name}-{job}-0-0.{name}:" in text
-    assert "values: [2]" in text
+    assert "values: [1, 2, 126, 127]" in text

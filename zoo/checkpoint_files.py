@@ -280,10 +280,24 @@ def verified_leaves(checkpoint: Path) -> dict[str, str]:
     return read_record(checkpoint)["leaves"]
 
 
-def load_arrays(checkpoint: Path, leaves: dict[str, str], abstract_tree: Any) -> Any:
-    """Returns the arrays of a tree that is to have these leaves."""
+def require_loadable(
+    checkpoint: Path, leaves: dict[str, str], abstract_tree: Any
+) -> None:
+    """Does nothing if the arrays of a tree are these leaves, stored as we store them.
+
+    Raises:
+        InputError: names, shapes or dtypes differ.
+        DamagedCheckpoint: a file is not what was written.
+    """
     _require_equal(checkpoint, leaves, describe(abstract_tree))
     check_arrays(checkpoint, leaves)
+
+
+def load_arrays(checkpoint: Path, abstract_tree: Any) -> Any:
+    """Returns the arrays of a tree that `require_loadable` has nothing against.
+
+    Orbax counts its loads, by which hosts find each other: all load equally often.
+    """
     context = orbax.Context()
     context.pytree.loading.partial_load = True
     # Of several hosts each reads by itself what it needs, perhaps the first one alone.
@@ -294,6 +308,8 @@ def load_arrays(checkpoint: Path, leaves: dict[str, str], abstract_tree: Any) ->
         with context:
             path = str(checkpoint.absolute())
             return orbax.load(path, jax.tree.map(_placed, abstract_tree))
+    except TimeoutError:  # another host does not answer
+        raise
     except Exception as error:  # Orbax has no narrower one for bytes it cannot read
         first = str(error).partition("\n")[0]
         raise DamagedCheckpoint(

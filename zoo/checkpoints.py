@@ -38,6 +38,7 @@ from zoo.checkpoint_files import (
     describe,
     load_arrays,
     read_record,
+    require_loadable,
     verified_leaves,
 )
 from zoo.errors import InputError
@@ -67,7 +68,8 @@ def restore_params(directory: Path, step: int, abstract_params: Any) -> Any:
     leaves = verified_leaves(checkpoint)
     name = "ema" if any(path.startswith("ema/") for path in leaves) else "params"
     saved = {path: leaf for path, leaf in leaves.items() if path.startswith(f"{name}/")}
-    return load_arrays(checkpoint, saved, {name: abstract_params})[name]
+    require_loadable(checkpoint, saved, {name: abstract_params})
+    return load_arrays(checkpoint, {name: abstract_params})[name]
 
 
 def average_params(directory: Path, steps: Sequence[int], abstract_params: Any) -> Any:
@@ -210,8 +212,12 @@ class Checkpoints:
             DamagedCheckpoint: a file is not what was written.
         """
         self.wait()
+        self._require_sound(step, abstract_tree)
+        return load_arrays(self._directory / str(step), abstract_tree)
+
+    def _require_sound(self, step: int, abstract_tree: Any) -> None:
         checkpoint = self._directory / str(step)
-        return load_arrays(checkpoint, verified_leaves(checkpoint), abstract_tree)
+        require_loadable(checkpoint, verified_leaves(checkpoint), abstract_tree)
 
     def restore_newest(self, abstract_tree: Any) -> tuple[int, Any, dict] | None:
         """Returns the newest step that can be restored, what was saved, and its note.
@@ -226,19 +232,37 @@ class Checkpoints:
             InputError: there are steps, but none can be restored.
         """
         self.wait()
-        faults = {}
-        for step in reversed(self.steps()):
-            tree = None
+        faults: dict[int, InputError | None] = {}
+        while (step := self._newest_before(min(faults, default=None))) is not None:
+            faults[step] = self._fault_of(step, abstract_tree)
+            if not _on_every_host(faults[step] is None):
+                continue
             try:
-                tree = self.restore(step, abstract_tree)
+                tree = load_arrays(self._directory / str(step), abstract_tree)
             except InputError as error:
-                faults[step] = error
-            if _on_every_host(step not in faults):
+                tree, faults[step] = None, error
+            if _on_every_host(faults[step] is None):
+                del faults[step]
                 for other, fault in faults.items():
-                    _log.warning("step %d is passed over: %s", other, fault)
+                    reason = fault or "another host cannot read it"
+                    _log.warning("step %d is passed over: %s", other, reason)
                 return step, tree, self.note(step)
         for fault in faults.values():
-            raise InputError(f"no step can be restored: {fault}")
+            reason = fault or "another host cannot read the newest one"
+            raise InputError(f"no step can be restored: {reason}")
+        return None
+
+    def _newest_before(self, limit: int | None) -> int | None:
+        """Returns the newest step that the first host sees below a limit."""
+        steps = [step for step in self.steps() if limit is None or step < limit]
+        newest = _of_first(max(steps, default=-1))
+        return None if newest < 0 else newest
+
+    def _fault_of(self, step: int, abstract_tree: Any) -> InputError | None:
+        try:
+            self._require_sound(step, abstract_tree)
+        except InputError as fault:
+            return fault
         return None
 
     def note(self, step: int) -> dict:
@@ -260,6 +284,8 @@ class Checkpoints:
     def _writing(self):
         try:
             yield
+        except TimeoutError:  # another host does not answer: the disk is sound
+            raise
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{self._directory} cannot be written to, the last step is not saved;"
@@ -378,3 +404,10 @@ def _on_every_host(fact: bool) -> bool:
     if jax.process_count() == 1:
         return fact
     return bool(multihost_utils.process_allgather(np.array(fact)).all())
+
+
+def _of_first(number: int) -> int:
+    """Returns a number of the first host on all of them; all must ask."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.broadcast_one_to_all(np.array(number)))

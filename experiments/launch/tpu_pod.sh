@@ -6,17 +6,22 @@
 #
 # The hosts have this repository in ~/attention-zoo with jax[tpu], and share a file
 # system that can rename a folder, such as Filestore; a bucket cannot. Each host starts
-# its process again until the run is complete or somebody must mend something. Never run
-# on a TPU by us.
+# its process again until the run is complete or somebody must mend something, but at
+# most ten times without an hour of work between: another host may have ended for good.
+# Never run on a TPU by us.
 name=${1:?the name of the slice comes first}
 zone=${2:?its zone comes second}
 shift 2
 
 # shellcheck disable=SC2016 # what is in single quotes is for the hosts to expand
-again='while true; do
+again='restarts=0
+while true; do
+    SECONDS=0
     python3 -m "$@" --hosts.detect
     status=$?
-    case $status in 0 | 2) exit $status ;; esac
+    case $status in 130 | 134 | 137 | 143) ;; *) exit $status ;; esac
+    if [ $SECONDS -gt 3600 ]; then restarts=0; fi
+    if [ $((++restarts)) -gt 10 ]; then exit $status; fi
     echo "status $status: starts again" >&2
     sleep "${ZOO_PAUSE:-10}"
 done'

@@ -15,7 +15,7 @@ from zoo.data.batching import BatchPlan, lengths_with_end, training_batches
 from zoo.layers.blocks import rematerialized
 from zoo.losses import sequence_loss
 from zoo.models.contract import Seq2Seq, initialize
-from zoo.training.hosts import own_share
+from zoo.training.hosts import own_share, several
 from zoo.training.run import Task
 
 
@@ -58,6 +58,14 @@ def task(
         evaluate=Validation(config, corpora, model),
         initial=initial,
     )
+
+
+def check(config: Config) -> None:
+    """Raises InputError for what would be refused once there are data, and need not."""
+    if several():
+        config.training.check_several()
+    if config.training.remat:
+        rematerialized(build(config.model))
 
 
 def batch_plan(config: Config, corpora: Corpora) -> BatchPlan:

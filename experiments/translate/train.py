@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
 def train(config: Config) -> dict[str, Any] | None:
     """Trains, tests and fills the run's folder; returns the result.
 
-    Of several hosts the first one has it, unless the run was finished before.
+    Of several hosts the first one has it.
 
     Raises:
         InputError: the text, the config or the folder is not usable.
@@ -46,7 +46,7 @@ def _train(config: Config, started: float) -> dict[str, Any] | None:
     from experiments.translate.corpus import prepare
     from experiments.translate.initial import with_initial
     from experiments.translate.result import conclude
-    from experiments.translate.task import task
+    from experiments.translate.task import check, task
     from zoo.runs import SEARCH
     from zoo.training.alone import alone
     from zoo.training.hosts import agree, by_first, fingerprint, is_first
@@ -55,8 +55,10 @@ def _train(config: Config, started: float) -> dict[str, Any] | None:
 
     console = plain_console(quiet=not is_first())
     config, initial = with_initial(config)
+    check(config)
     agree("config", lambda: fingerprint(config.to_json()))
-    if result := finished(config.workdir, config.to_json(), console):
+    result = finished(config.workdir, config.to_json(), console)
+    if result is not None:
         return result
     corpora = prepare(config, initial and initial.tokenizer)
     agree("data", corpora.fingerprint)
@@ -74,7 +76,8 @@ def _train(config: Config, started: float) -> dict[str, Any] | None:
 
     with alone(config.workdir):
         # Another command may have begun, or ended, this run while this one prepared.
-        if result := finished(config.workdir, config.to_json(), console):
+        result = finished(config.workdir, config.to_json(), console)
+        if result is not None:
             return result
         by_first("begun", begin)
         made_by = environment()  # now: the code may change while the run goes on

@@ -24,7 +24,7 @@ from zoo.losses import (
 )
 from zoo.models.contract import Seq2Seq
 from zoo.models.visual_contract import initialize
-from zoo.training.hosts import own_share
+from zoo.training.hosts import own_share, several
 from zoo.training.run import Task
 from zoo.training.step import LossFunction, TrainState
 from zoo.visual.answerer import VisualAnswerer, answer_tokens, sized
@@ -69,6 +69,14 @@ def task(config: Config, dataset: Dataset) -> Task:
         evaluate=Validation(config, dataset, model, loss),
         initial=initial_params(config, model),
     )
+
+
+def check(config: Config) -> None:
+    """Raises InputError for what would be refused once there are data, and need not."""
+    if several():
+        config.training.check_several()
+    if config.training.remat:
+        rematerialized(build(config.model))
 
 
 def _whole_rows(training: VisualTraining) -> int:

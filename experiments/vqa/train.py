@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
 def train(config: Config) -> dict[str, Any] | None:
     """Trains, tests and fills the run's folder; returns the result.
 
-    Of several hosts the first one has it, unless the run was finished before.
+    Of several hosts the first one has it.
 
     Raises:
         InputError: the data, the config or the folder is not usable.
@@ -40,7 +40,7 @@ def _train(config: Config, started: float) -> dict[str, Any] | None:
     from experiments.vqa.dataset import prepare
     from experiments.vqa.initial import with_tower
     from experiments.vqa.result import conclude
-    from experiments.vqa.task import task
+    from experiments.vqa.task import check, task
     from zoo.training.alone import alone
     from zoo.training.hosts import agree, by_first, fingerprint, is_first
     from zoo.training.records import environment, open_run
@@ -48,8 +48,10 @@ def _train(config: Config, started: float) -> dict[str, Any] | None:
 
     console = plain_console(quiet=not is_first())
     config = with_tower(config)
+    check(config)
     agree("config", lambda: fingerprint(config.to_json()))
-    if result := finished(config.workdir, config.to_json(), console):
+    result = finished(config.workdir, config.to_json(), console)
+    if result is not None:
         return result
     dataset = prepare(config)
     agree("data", dataset.fingerprint)
@@ -68,7 +70,8 @@ def _train(config: Config, started: float) -> dict[str, Any] | None:
 
     with alone(config.workdir):
         # Another command may have begun, or ended, this run while this one prepared.
-        if result := finished(config.workdir, config.to_json(), console):
+        result = finished(config.workdir, config.to_json(), console)
+        if result is not None:
             return result
         by_first("begun", begin)
         made_by = environment()  # now: the code may change while the run goes on

@@ -1,5 +1,8 @@
 """The stream of batches is one, whoever makes its parts and wherever it begins."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -82,6 +85,24 @@ def test_hosts_have_the_same_batches_between_them(stream, num_hosts):
 def test_processes_that_make_batches_make_the_same():
     found = global_batches(pictures, 1, step=3, workers=2)
     assert_same(found, list(pictures(3)))
+
+
+def test_processes_that_make_batches_live_as_long_as_the_one_that_trains():
+    # It ends without a word to them, and what it says ends when all have let go of it.
+    lines = """import multiprocessing, os, signal
+from tests.data.test_loading import STEPS, pictures
+batches = pictures(0, workers=1)
+next(batches)
+(maker,) = multiprocessing.active_children()
+os.kill(maker.pid, signal.SIGINT)
+for _ in range(STEPS // 2):
+    next(batches)
+print("alive", flush=True)
+os._exit(0)"""
+    done = subprocess.run(
+        [sys.executable, "-c", lines], capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout == "alive\n", done.stderr
 
 
 def test_a_host_looks_at_no_row_of_another():

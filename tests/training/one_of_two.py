@@ -1,9 +1,10 @@
 """One of two processes that train together; test_two_hosts.py starts both.
 
-    python -m tests.training.one_of_two FOLDER PORT PROCESS [STOP]
+    python -m tests.training.one_of_two FOLDER PORT PROCESS [STOP | refused]
 
 The first start compares what two hosts train with what one trains, then trains a run
-in which process 1 is sent SIGTERM at step STOP; later ones go on with it.
+in which process 1 is sent SIGTERM at step STOP; later ones go on with it. "refused" is
+a run of which process 1 finds something that somebody must mend.
 """
 
 import os
@@ -17,16 +18,26 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from experiments.command import on_hosts
 from tests.training import test_devices as devices
 from tests.training.test_faults import linear
 from zoo.data.loading import made_ahead
+from zoo.errors import InputError
 from zoo.training.config import HostsConfig, OptimizerConfig, TrainingConfig
 from zoo.training.devices import make_driver
-from zoo.training.hosts import agree, by_first, is_first, join, local_copy, own_share
+from zoo.training.hosts import (
+    agree,
+    by_first,
+    is_first,
+    local_copy,
+    own_share,
+    wait_for_all,
+)
+from zoo.training.joining import join
 from zoo.training.run import Task, train_to_end
 from zoo.training.step import init_state
 
-ROWS, STEPS, INTERVAL = 8, 300, 50
+ROWS, STEPS, INTERVAL = 8, 400, 50
 # In shards, so that a checkpoint has arrays of which each host holds a part.
 TRAINING = TrainingConfig(
     num_steps=STEPS, evaluation_interval=INTERVAL, driver="sharded"
@@ -85,7 +96,18 @@ def fit(workdir, learned):
     )
 
 
+def refused(port, process):
+    with on_hosts(
+        HostsConfig(f"127.0.0.1:{port}", 2, int(process), heartbeat_seconds=3)
+    ):
+        if process == "1":
+            raise InputError("mend this")
+        wait_for_all("never")
+
+
 def main(folder, port, process, stop=None):
+    if stop == "refused":
+        refused(port, process)
     several = join(HostsConfig(f"127.0.0.1:{port}", 2, int(process)))
     assert several
     agree("folder", lambda: folder.encode().hex().ljust(64, "0")[:64])

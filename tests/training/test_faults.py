@@ -17,7 +17,7 @@ from zoo.training.config import OptimizerConfig, TrainingConfig
 from zoo.training.devices import make_driver
 from zoo.training.faults import NUM_NORMS, is_harmless, no_faults, remember
 from zoo.training.optimizers import make_optimizer
-from zoo.training.run import Task, train_to_end
+from zoo.training.run import Task, _other_plan, train_to_end
 from zoo.training.step import init_state, make_train_step
 
 ROWS = 8
@@ -154,7 +154,7 @@ STEPS = 60
 ROW = dict.fromkeys(range(33, 39), math.nan)
 
 
-def task(bad, seen, last_batch):
+def task(bad, seen, last_batch, batches_per_epoch):
     """Returns a task whose gradient is 1, but for the batches that are bad."""
 
     def batches(first):
@@ -169,7 +169,7 @@ def task(bad, seen, last_batch):
         init=lambda key: {"w": jnp.ones(())},
         loss=linear,
         batches=batches,
-        batches_per_epoch=10,
+        batches_per_epoch=batches_per_epoch,
         shapes="",
         evaluate=lambda state: {"loss": float(state.params["w"])},
     )
@@ -179,13 +179,13 @@ class Killed(BaseException):
     """Ends a run as nothing in it expects."""
 
 
-def go(workdir, bad, *, last_batch=None, driver="jit"):
+def go(workdir, bad, *, last_batch=None, driver="jit", batches_per_epoch=10):
     """Trains; returns the steps whose batches were made, and what was said."""
     seen, console = [], Console(record=True, width=200)
     workdir.mkdir(exist_ok=True)
     train_to_end(
         workdir,
-        task(bad, seen, last_batch),
+        task(bad, seen, last_batch, batches_per_epoch),
         TrainingConfig(num_steps=STEPS, evaluation_interval=10, driver=driver),
         OptimizerConfig(warmup_steps=1),
         seed=0,
@@ -258,3 +258,26 @@ def test_after_three_returns_the_run_stops_with_one_line(tmp_path):
     with pytest.raises(InputError, match=r"has gone back 3 times already; lower") as it:
         go(tmp_path / "run", bad)
     assert "\n" not in str(it.value)
+
+
+def test_a_run_on_other_devices_says_that_its_batches_are_others(tmp_path):
+    with pytest.raises(Killed):
+        go(tmp_path, {}, last_batch=25)
+    _, said = go(tmp_path, {}, last_batch=None, batches_per_epoch=12)
+    assert "12 updates an epoch, not 10 as before" in said
+    _, said = go(tmp_path, {}, batches_per_epoch=12)
+    assert "as before" not in said
+
+
+def test_batches_that_are_left_out_stay_what_they_were(tmp_path):
+    with pytest.raises(Killed):
+        go(tmp_path, ROW, last_batch=55)
+    with pytest.raises(
+        InputError, match=r"had 10 .* now have 12, .* as many dev"
+    ) as it:
+        go(tmp_path, ROW, batches_per_epoch=12)
+    assert "\n" not in str(it.value)
+
+
+def test_a_note_that_does_not_say_how_long_an_epoch_was_is_no_fault():
+    assert _other_plan({"left_out": [[1, 2]], "ended": False}, 12) is None

@@ -1,119 +1,16 @@
-"""Who the processes of a run are: what is understood, and what is refused."""
+"""What the hosts of a run have to have in common."""
 
-import socket
+import signal
 
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
 from zoo.errors import InputError
-from zoo.training import hosts
-from zoo.training.config import HostsConfig
-from zoo.training.hosts import NAME_BYTES, fingerprint, join, require_same
-
-ADDRESS = "10.0.0.1:1234"
-EXPLICIT = {
-    "JAX_COORDINATOR_ADDRESS": ADDRESS,
-    "JAX_NUM_PROCESSES": "2",
-    "JAX_PROCESS_ID": "1",
-}
-
-
-@pytest.fixture
-def initialized(monkeypatch):
-    """Stands in for JAX, which sees two processes; returns how it was asked."""
-    asked = []
-    monkeypatch.setattr(
-        jax.distributed, "initialize", lambda **options: asked.append(options)
-    )
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(socket, "gethostbyname", lambda name: "10.0.0.7")
-    return asked
-
-
-@pytest.mark.parametrize("name", hosts.LAUNCHERS)
-def test_one_task_is_alone(name, initialized):
-    for environment in ({}, {name: "1"}, {name: ""}, {"TPU_WORKER_HOSTNAMES": "here"}):
-        assert not join(HostsConfig(), environment)
-    assert not join(HostsConfig(), {"JOB_COMPLETION_INDEX": "0"})
-    assert not join(HostsConfig(), {"SLURM_NTASKS": "8"})  # a batch script
-    assert not join(HostsConfig(num_processes=1), {})
-    assert initialized == []
-
-
-def test_flags_and_variables_say_who_is_who_and_flags_come_first(initialized):
-    assert join(HostsConfig(), EXPLICIT)
-    assert join(HostsConfig(process_id=0, heartbeat_seconds=9), EXPLICIT)
-    known = {"coordinator_address": ADDRESS, "num_processes": 2}
-    assert initialized == [
-        {**known, "process_id": 1, "heartbeat_timeout_seconds": 100},
-        {**known, "process_id": 0, "heartbeat_timeout_seconds": 9},
-    ]
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"},
-        {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_MCA_orte_hnp_uri": "0;tcp://10.0.0.1:1"},
-        {"TPU_WORKER_HOSTNAMES": "one,two", "TPU_WORKER_ID": "0"},
-    ],
-    ids=["slurm", "openmpi", "tpu"],
-)
-def test_what_the_launcher_knows_is_left_to_jax(initialized, environment):
-    assert join(HostsConfig(), environment)
-    assert set(initialized[0].values()) == {None, 100}
-
-
-def test_jax_can_be_told_to_look_for_others(initialized):
-    assert join(HostsConfig(detect=True), {})
-    assert len(initialized) == 1
-
-
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [
-        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1"}, "4 tasks, and JAX sees 2"),
-        ({"TPU_WORKER_HOSTNAMES": "a,b", "MEGASCALE_NUM_SLICES": "3"}, "6 tasks, and"),
-        ({"PMI_SIZE": "4"}, "4 processes, but coordinator_address .* is not known"),
-        ({"PMI_SIZE": "many"}, "PMI_SIZE is 'many', but must be a whole number"),
-        ({"PMI_SIZE": "4", **EXPLICIT}, "4 tasks, and num_processes is 2"),
-        ({"PMI_SIZE": "4", "JAX_NUM_PROCESSES": "1"}, "4 tasks, and num_processes is"),
-        ({"JAX_NUM_PROCESSES": "2"}, "process_id is not known; give --hosts"),
-        ({"JAX_NUM_PROCESSES": "0"}, "num_processes is 0"),
-        ({**EXPLICIT, "JAX_PROCESS_ID": "2"}, "process_id is 2, .* from 0 to 1"),
-        ({**EXPLICIT, "JAX_COORDINATOR_ADDRESS": "here"}, "here, but must be HOST:PO"),
-        ({"JOB_COMPLETION_INDEX": "3"}, "INDEX is 3: Kubernetes has started several"),
-    ],
-)
-def test_what_does_not_fit_together_is_refused(initialized, environment, message):
-    with pytest.raises(InputError, match=message) as error:
-        join(HostsConfig(), environment)
-    assert "\n" not in str(error.value)
-
-
-def test_what_jax_cannot_find_out_is_refused_in_one_line(initialized, monkeypatch):
-    def refuse(**options):
-        raise ValueError("coordinator_address should be defined.\nSee there.")
-
-    monkeypatch.setattr(jax.distributed, "initialize", refuse)
-    with pytest.raises(InputError, match=r"joined: coord.* defined\.; give") as error:
-        join(HostsConfig(detect=True), {})
-    assert "\n" not in str(error.value)
-
-
-def test_a_host_whose_name_is_a_loopback_is_refused(initialized, monkeypatch):
-    monkeypatch.setattr(
-        socket,
-        "gethostbyname",
-        lambda name: name if name[0].isdecimal() else "127.0.1.1",
-    )
-    with pytest.raises(InputError, match="stands for a loopback address"):
-        join(HostsConfig(), EXPLICIT)
-    # Unless nobody has to reach it by its name.
-    assert join(HostsConfig(coordinator_address="127.0.0.1:1"), EXPLICIT)
-    assert join(HostsConfig(), {**EXPLICIT, "JAX_PLATFORMS": "cuda"})
-    assert join(HostsConfig(), {**EXPLICIT, "SLURM_STEP_NUM_NODES": "1"})
+from zoo.training import hosts, run
+from zoo.training.config import TrainingConfig
+from zoo.training.hosts import NAME_BYTES, fingerprint, require_same
 
 
 def test_hosts_that_disagree_are_both_named():
@@ -132,7 +29,7 @@ def test_hosts_that_disagree_are_both_named():
 
 
 def test_all_hosts_compare_what_each_of_them_has(monkeypatch):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(hosts, "several", lambda: True)
 
     def gather(row):
         other = row.copy()
@@ -142,3 +39,64 @@ def test_all_hosts_compare_what_each_of_them_has(monkeypatch):
     monkeypatch.setattr(hosts.multihost_utils, "process_allgather", gather)
     with pytest.raises(InputError, match="disagree on the data"):
         hosts.agree("data", lambda: fingerprint(1))
+
+
+def test_one_host_starts_no_device(monkeypatch):
+    def start():
+        raise AssertionError("this starts a device")
+
+    monkeypatch.setattr(jax, "process_count", start)
+    monkeypatch.setattr(jax, "process_index", start)
+    assert hosts.is_first()
+    assert hosts.number_of_first(3.0) == 3.0
+    hosts.agree("data", start)
+
+
+def test_hosts_that_see_another_folder_are_refused(tmp_path, monkeypatch):
+    workdir, mine = tmp_path / "first", tmp_path / "other"
+    workdir.mkdir(), mine.mkdir()
+    digests = []
+    monkeypatch.setattr(hosts, "several", lambda: True)
+    monkeypatch.setattr(hosts, "wait_for_all", lambda name: None)
+    monkeypatch.setattr(hosts, "agree", lambda what, digest: digests.append(digest()))
+    hosts.require_one_folder(workdir)
+    assert list(workdir.iterdir()) == []
+    hosts.require_one_folder(workdir)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    hosts.require_one_folder(mine)
+    assert len(set(digests)) == 3
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_the_first_host_says_whether_a_run_is_finished(process, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(run, "is_first", lambda: process == 0)
+    monkeypatch.setattr(run, "number_of_first", lambda fact: asked.append(fact) or 1.0)
+    if process == 0:  # the other host does not see it yet
+        (tmp_path / "result.json").write_text('{"bleu": 3}')
+    result = run.finished(tmp_path, {}, Console(quiet=True))
+    assert (asked, result) == (([True], {"bleu": 3}), ([False], {}))[process]
+
+
+def test_after_training_on_several_hosts_a_signal_ends_a_process(monkeypatch):
+    monkeypatch.setattr(hosts, "several", lambda: True)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)  # as JAX does
+    try:
+        with hosts.stop_requests():
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        (TrainingConfig(max_minutes=2), "max_minutes is 2, but several hosts"),
+        (TrainingConfig(driver="pmap"), "pmap is for one host"),
+    ],
+)
+def test_what_only_one_host_can_do_is_refused_on_several(training, message):
+    TrainingConfig().check_several()
+    with pytest.raises(InputError, match=message):
+        training.check_several()

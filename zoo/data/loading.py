@@ -4,6 +4,10 @@ What is made is a pure function of the step, so that the stream is the same from
 whichever step on, for any number of hosts and of processes that make batches.
 """
 
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +69,24 @@ class Recent:
         return value
 
 
+def _end_with_parent(worker: int, num_workers: int) -> None:
+    """Lets a process that makes batches live as long as the one that trains.
+
+    Ctrl-C reaches both, and the one that trains still wants to end its update. Where it
+    is killed, nobody else would tell the others.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def made_ahead(
     make: Callable[[int], Arrays],
     num_steps: int,
@@ -91,7 +113,8 @@ def made_ahead(
 
         # Grain reads flags that a program without absl's own main never parses.
         flags.FLAGS.mark_as_parsed()
-        batches = batches.mp_prefetch(grain.MultiprocessingOptions(workers))
+        options = grain.MultiprocessingOptions(workers)
+        batches = batches.mp_prefetch(options, worker_init_fn=_end_with_parent)
     iterator = iter(batches)
     try:
         yield from iterator

@@ -141,3 +141,15 @@ class TrainingConfig:
                 f"{optimizer.warmup_steps} warm-up updates do not fit into a run of "
                 f"{self.num_steps}; lower --optimizer.warmup-steps or train longer"
             )
+
+    def check_several(self) -> None:
+        """Raises InputError for what only one host can do."""
+        if self.max_minutes:
+            raise InputError(
+                f"max_minutes is {self.max_minutes:g}, but several hosts have no clock "
+                "in common; leave it out and let the scheduler stop them"
+            )
+        if self.driver == "pmap":
+            raise InputError(
+                "--training.driver pmap is for one host; use jit or sharded"
+            )

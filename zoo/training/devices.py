@@ -125,9 +125,7 @@ class Pmapped:
 
     def __init__(self, step: Step, devices: list[jax.Device] | None = None):
         if jax.process_count() > 1:
-            raise InputError(
-                "--training.driver pmap is for one host; use jit or sharded"
-            )
+            raise ValueError("pmap is for one host; use jit or sharded")
         devices = devices or jax.local_devices()
         self._num_devices = len(devices)
         mesh = jax.make_mesh(

@@ -1,24 +1,20 @@
-"""The processes of a run on several hosts: how they find each other, and agree.
+"""How the processes of a run on several hosts work together: who does what, and when.
 
-Every process runs the same command. JAX joins them and finds out about a host that is
-lost; the launcher, the command line or the environment says who they are. The first
-process evaluates, writes the records and finishes checkpoints, and the others wait for
-it. On one host all of this does nothing.
-
-The coordinator trusts whoever can reach it: let it listen in a network of your own
-(JAX_COORDINATOR_BIND_ADDRESS says where).
+JAX has joined them and finds out about a host that is lost. The first process
+evaluates, writes the records and finishes checkpoints, and the others wait for it. On
+one host all of this does nothing.
 """
 
 import hashlib
-import ipaddress
 import itertools
 import json
 import os
+import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -28,181 +24,27 @@ from orbax.checkpoint import multihost
 
 from zoo.data.loading import Share
 from zoo.errors import InputError
-from zoo.training.config import HostsConfig
 from zoo.training.stopping import exit_if, stop_signals
 
 Result = TypeVar("Result")
-Environment = Mapping[str, str]
 
-# In which srun, mpirun and mpiexec count the tasks of one start. Slurm sets
-# SLURM_NTASKS in a batch script too, which is one process; a step is what srun starts.
-LAUNCHERS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
-SETTINGS = {
-    "coordinator_address": "JAX_COORDINATOR_ADDRESS",
-    "num_processes": "JAX_NUM_PROCESSES",
-    "process_id": "JAX_PROCESS_ID",
-}
-REMEDY = (
-    "give --hosts.coordinator-address HOST:PORT, --hosts.num-processes and "
-    "--hosts.process-id to each"
-)
 WAIT_SECONDS = 7 * 86_400  # for the first host; one that is lost is noticed sooner
 NAME_BYTES = 64
+TOKEN = ".hosts"  # a file of the first host, in the folder of a run
 
 
-def join(config: HostsConfig, environment: Environment | None = None) -> bool:
-    """Joins the other processes of this run; returns whether there are any.
+def several() -> bool:
+    """Returns whether there are other hosts; asked on one host, it starts no device.
 
-    Must come before anything is computed.
-
-    Args:
-        environment: variables by name; None takes those of this process.
-
-    Raises:
-        InputError: what the launcher, the command line and JAX say does not fit
-            together, or other hosts could not reach this one.
+    >>> several()
+    False
     """
-    environment = os.environ if environment is None else environment
-    settings, tasks = _settings(config, environment), _tasks(environment)
-    if not _has_several(config, settings, tasks, environment):
-        return False
-    _require_reachable(settings["coordinator_address"], environment)
-    try:
-        jax.distributed.initialize(
-            **settings, heartbeat_timeout_seconds=config.heartbeat_seconds
-        )
-    except (ValueError, RuntimeError, OSError) as error:
-        line = str(error).partition("\n")[0]
-        raise InputError(f"the hosts cannot be joined: {line}; {REMEDY}") from error
-    found = jax.process_count()
-    if tasks and tasks != found:
-        raise InputError(
-            f"the launcher says {tasks} tasks, and JAX sees {found}; {REMEDY}"
-        )
-    return found > 1
-
-
-def _settings(config: HostsConfig, environment: Environment) -> dict[str, Any]:
-    """Returns who is who, as far as the command line or the environment says it."""
-    settings = {name: getattr(config, name) for name in SETTINGS}
-    for name, variable in SETTINGS.items():
-        value = environment.get(variable)
-        if settings[name] is None and value:
-            number = name != "coordinator_address"
-            settings[name] = _number(variable, value) if number else value
-    number, place = settings["num_processes"], settings["process_id"]
-    if number is not None and number < 1:
-        raise InputError(f"num_processes is {number}, but must be at least 1")
-    if number is not None and place is not None and not 0 <= place < number:
-        raise InputError(
-            f"process_id is {place}, but must be from 0 to {number - 1}, as "
-            f"num_processes is {number}"
-        )
-    address = settings["coordinator_address"]
-    if address is not None and not address.rpartition(":")[2].isdecimal():
-        raise InputError(f"coordinator_address is {address}, but must be HOST:PORT")
-    return settings
-
-
-def _tasks(environment: Environment) -> int | None:
-    """Returns how many tasks a launcher says there are, None if none says it."""
-    found = [
-        _number(name, value) for name in LAUNCHERS if (value := environment.get(name))
-    ]
-    workers = environment.get("TPU_PROCESS_ADDRESSES")
-    workers = workers or environment.get("TPU_WORKER_HOSTNAMES")
-    if workers:
-        slices = environment.get("MEGASCALE_NUM_SLICES") or "1"
-        found.append(len(workers.split(",")) * _number("MEGASCALE_NUM_SLICES", slices))
-    return max(found, default=None)
-
-
-def _number(name: str, value: str) -> int:
-    if not value.isdecimal():
-        raise InputError(f"{name} is {value!r}, but must be a whole number")
-    return int(value)
-
-
-def _has_several(
-    config: HostsConfig,
-    settings: dict[str, Any],
-    tasks: int | None,
-    environment: Environment,
-) -> bool:
-    """Returns whether there are others to be joined, or JAX is to find it out.
-
-    Raises:
-        InputError: there seem to be others, but not all is known about them.
-    """
-    number = settings["num_processes"]
-    if number is not None:
-        if tasks and tasks != number:
-            raise InputError(
-                f"the launcher says {tasks} tasks, and num_processes is {number}; give "
-                "the same number, or start one task"
-            )
-        if number == 1:
-            return False
-    index = environment.get("JOB_COMPLETION_INDEX")
-    if config.detect or (index is not None and find_spec("kubernetes")):
-        return True
-    if number is None and (tasks or 1) == 1:
-        if index not in (None, "", "0"):
-            raise InputError(
-                f"JOB_COMPLETION_INDEX is {index}: Kubernetes has started several "
-                f"pods; install jax[k8s], or {REMEDY}"
-            )
-        return False
-    known = "OMPI_MCA_orte_hnp_uri" in environment or "SLURM_PROCID" in environment
-    known |= "TPU_WORKER_HOSTNAMES" in environment
-    known |= "TPU_PROCESS_ADDRESSES" in environment
-    missing = [name for name in SETTINGS if settings[name] is None]
-    if missing and not known:
-        raise InputError(
-            f"there are {number or tasks} processes, but {' and '.join(missing)} is "
-            f"not known; {REMEDY}"
-        )
-    return True
-
-
-def _require_reachable(address: str | None, environment: Environment) -> None:
-    """Raises InputError if this host would give others an address of its own only.
-
-    On a CPU sums go over TCP, to the address that each host's own name stands for.
-    """
-    if environment.get("JAX_PLATFORMS", "cpu").split(",")[0] != "cpu":
-        return
-    size = environment.get("OMPI_COMM_WORLD_SIZE")
-    if environment.get("SLURM_STEP_NUM_NODES") == "1" or (
-        size and environment.get("OMPI_COMM_WORLD_LOCAL_SIZE") == size
-    ):
-        return
-    if address is not None and _is_loopback(address.rpartition(":")[0]):
-        return  # all processes are on this machine
-    name = socket.gethostname()
-    if _is_loopback(name):
-        raise InputError(
-            f"the name of this host, {name}, stands for a loopback address, where "
-            "other hosts cannot reach it; give its own address in /etc/hosts, or set "
-            "JAX_PLATFORMS to cuda or tpu, which do not use it"
-        )
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(socket.gethostbyname(name.strip("[]"))).is_loopback
-    except (OSError, ValueError):
-        return name.strip("[]") == "::1"
-
-
-def is_lost(error: BaseException) -> bool:
-    """Returns whether an error says that another host does not answer."""
-    return isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
+    return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def is_first() -> bool:
     """Returns whether this process evaluates and writes records."""
-    return jax.process_index() == 0
+    return not several() or jax.process_index() == 0
 
 
 def own_share() -> Share:
@@ -238,7 +80,7 @@ def agree(what: str, digest: Callable[[], str]) -> None:
     Raises:
         InputError: on every host, with the names of two that differ.
     """
-    if jax.process_count() == 1:
+    if not several():
         return
     name = socket.gethostname().encode()[:NAME_BYTES].ljust(NAME_BYTES)
     rows = multihost_utils.process_allgather(
@@ -269,6 +111,25 @@ def wait_for_all(name: str) -> None:
     barrier(key=f"zoo/{name}", timeout_ms=1_000 * WAIT_SECONDS)
 
 
+def require_one_folder(workdir: Path) -> None:
+    """Does nothing if all hosts see one and the same folder; all must ask.
+
+    Raises:
+        InputError: some of them see another one of that name.
+    """
+    if not several():
+        return
+    token = workdir / TOKEN
+    by_first("token", lambda: token.write_text(secrets.token_hex()))
+
+    def digest():
+        return fingerprint(token.read_text() if token.exists() else None)
+
+    agree(f"folder {workdir}", digest)
+    if is_first():
+        token.unlink()
+
+
 def by_first(name: str, work: Callable[[], Result]) -> Result | None:
     """Returns what the first host's work returns, None on others, when it is done."""
     done = work() if is_first() else None
@@ -278,7 +139,7 @@ def by_first(name: str, work: Callable[[], Result]) -> Result | None:
 
 def number_of_first(number: float) -> float:
     """Returns a number of the first host on all of them, as float32; all must ask."""
-    if jax.process_count() == 1:
+    if not several():
         return number
     return float(multihost_utils.broadcast_one_to_all(np.float32(number)))
 
@@ -302,12 +163,13 @@ def stop_requests() -> Iterator[tuple[Sequence[int], Callable[[], None]]]:
 
     On one host that does nothing. On several a signal to any of them reaches all of
     them, each between the same two updates, so that they save the same step; JAX has
-    SIGTERM for this, and Ctrl-C is turned into it.
+    SIGTERM for this, and Ctrl-C is turned into it. On leaving, SIGTERM ends a process
+    at once again, as nobody polls any more.
 
     Raises:
         SystemExit: as `stop_signals`.
     """
-    if jax.process_count() == 1:
+    if not several():
         with stop_signals() as received:
             yield received, lambda: None
         return
@@ -329,4 +191,5 @@ def stop_requests() -> Iterator[tuple[Sequence[int], Callable[[], None]]]:
         yield received, poll
     finally:
         signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     exit_if(received)

@@ -17,7 +17,16 @@ from zoo.errors import InputError
 from zoo.training.config import OptimizerConfig, TrainingConfig
 from zoo.training.devices import make_driver
 from zoo.training.faults import MAX_RETURNS, TooManyFaults
-from zoo.training.hosts import agree, fingerprint_of_arrays, is_first, stop_requests
+from zoo.training.hosts import (
+    agree,
+    fingerprint,
+    fingerprint_of_arrays,
+    is_first,
+    number_of_first,
+    require_one_folder,
+    several,
+    stop_requests,
+)
 from zoo.training.loop import Evaluate, Schedule, fit
 from zoo.training.optimizers import hold, make_optimizer, observer
 from zoo.training.progress import Report
@@ -79,14 +88,18 @@ def finished(
 ) -> dict[str, Any] | None:
     """Shows and returns the result of a run that has ended, None if it has not.
 
+    Of several hosts, which must all ask, the first one decides, and has the result.
+
     Raises:
         InputError: the folder holds a run with another config.
     """
     if (workdir / "config.json").exists():
         open_run(workdir, config)
     path = workdir / "result.json"
-    if not path.exists():
+    if not number_of_first(path.exists()):
         return None
+    if not is_first():
+        return {}
     console.print(f"{workdir} is finished; this is its result.json:")
     result = read_json(path)
     console.print_json(data=result)
@@ -114,11 +127,9 @@ def train_to_end(
         InputError: the run cannot be trained so.
         SystemExit: with 130 after Ctrl-C or 143 after SIGTERM, once the state is saved.
     """
-    if training.max_minutes and jax.process_count() > 1:
-        raise InputError(
-            f"max_minutes is {training.max_minutes:g}, but several hosts have no clock "
-            "in common; leave it out and let the scheduler stop them"
-        )
+    if several():
+        training.check_several()
+    require_one_folder(workdir)
     transformation = make_optimizer(optimizer, training.num_steps)
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
 
@@ -151,10 +162,13 @@ def train_to_end(
         note: dict[str, Any] = {"seconds": 0.0, "ended": False, "left_out": []}
         note["evaluated"] = True
         first = 0, state, note
-        step, state, note = checkpoints.restore_newest(state) or first
+        step, state, note = _newest(checkpoints, state) or first
         if step:
             console.print(f"goes on from step {step}")
         left_out = note["left_out"]
+        said = _other_plan(note, task.batches_per_epoch)
+        if said is not None:
+            console.print(said)
         agree("initial parameters", lambda: fingerprint_of_arrays(state.params))
 
         def clock():
@@ -163,6 +177,7 @@ def train_to_end(
         def save(step, state, loss, ended):
             now = {"seconds": clock(), "ended": ended, "left_out": left_out}
             now["evaluated"] = not math.isinf(loss)
+            now["batches_per_epoch"] = task.batches_per_epoch
             checkpoints.save(step, state, loss=loss, note=now)
 
         def train(step, state, evaluated):
@@ -198,11 +213,43 @@ def train_to_end(
             except TooManyFaults as faults:
                 # A run that is killed before it saves again comes to this point again.
                 left_out = _left_out(left_out, faults.steps)
-                step, state, last = checkpoints.restore_newest(first[1]) or first
+                step, state, last = _newest(checkpoints, first[1]) or first
                 console.print(f"{faults}; goes back to step {step} and leaves them out")
         if not note["ended"]:
             _tell_early_end(console, training, state)
     return Fitted(int(state.step), num_params, clock)
+
+
+def _newest(
+    checkpoints: Checkpoints, state: TrainState
+) -> tuple[int, TrainState, dict[str, Any]] | None:
+    """Returns from where a run goes on, which is the same on all hosts."""
+    found = checkpoints.restore_newest(state)
+    agree("checkpoint", lambda: fingerprint([found[0], found[2]] if found else None))
+    return found
+
+
+def _other_plan(note: dict[str, Any], batches_per_epoch: int) -> str | None:
+    """Returns what to say if steps are other batches than before, None if they are not.
+
+    A batch has a multiple of as many rows as there are devices.
+
+    Raises:
+        InputError: batches are left out by the numbers of their steps.
+    """
+    before = note.get("batches_per_epoch", batches_per_epoch)
+    if note["ended"] or before == batches_per_epoch:
+        return None
+    if note["left_out"]:
+        raise InputError(
+            f"the run had {before} updates an epoch and would now have "
+            f"{batches_per_epoch}, but the batches that it leaves out are known by "
+            "their steps; go on with as many devices as before"
+        )
+    return (
+        f"{batches_per_epoch} updates an epoch, not {before} as before, with this "
+        "number of devices: from here on the order of the data is another one"
+    )
 
 
 def _left_out(before: list[list[int]], steps: range) -> list[list[int]]:
