@@ -108,7 +108,8 @@ os._exit(0)"""
 def test_a_host_looks_at_no_row_of_another():
     class Seen(list):
         def __getitem__(self, index):
-            seen.add(int(index))
+            if isinstance(index, np.integer):  # beartype looks at a row by chance
+                seen.add(int(index))
             return super().__getitem__(index)
 
     ids = corpus()
@@ -122,7 +123,7 @@ def test_a_host_looks_at_no_row_of_another():
     sides, looked = [Seen(side) for side in ids], []
     for host in range(2):
         seen = set()
-        next(training_batches(plan, *sides, first_step=0, share=Share(host, 2)))
+        list(training_batches(plan, *sides, first_step=0, share=Share(host, 2)))
         looked.append(seen)
     assert looked[0]
     assert not looked[0] & looked[1]

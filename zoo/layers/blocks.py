@@ -44,6 +44,7 @@ class EncoderBlock(nn.Module):
     >>> from functools import partial
     >>> from zoo.layers.attention import MultiHeadAttention
     >>> from zoo.layers.feedforward import FeedForward
+    >>> import jax.numpy as jnp
     >>> block = EncoderBlock(
     ...     attention=partial(MultiHeadAttention, model_dim=8, num_heads=2),
     ...     feed_forward=partial(FeedForward, model_dim=8, mlp_dim=16),
@@ -128,11 +129,12 @@ class DecoderBlock(nn.Module):
     >>> from functools import partial
     >>> from zoo.layers.attention import MultiHeadAttention
     >>> from zoo.layers.feedforward import FeedForward
+    >>> import jax.numpy as jnp
     >>> block = DecoderBlock(
     ...     attention=partial(MultiHeadAttention, model_dim=8, num_heads=2),
     ...     feed_forward=partial(FeedForward, model_dim=8, mlp_dim=16),
     ... )
-    >>> memory = jnp.ones((1, 5, 2, 4)), jnp.ones((1, 5, 2, 4))  # keys and values
+    >>> memory = jnp.ones((1, 2, 4, 5)), jnp.ones((1, 2, 5, 4))  # keys and values
     >>> arguments = jax.random.key(0), jnp.ones((1, 3, 8)), memory, None, None
     >>> jax.eval_shape(block.init_with_output, *arguments)[0].shape  # [B, T, D]
     (1, 3, 8)

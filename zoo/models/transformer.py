@@ -61,6 +61,7 @@ def no_norm() -> Callable[[Array], Array]:
 class Transformer(nn.Module):
     """Encoder-decoder Transformer under the contract of `zoo.models.contract`.
 
+    >>> import jax
     >>> sizes = {"model_dim": 8, "mlp_dim": 16, "num_heads": 2, "num_layers": 1}
     >>> model = build(TransformerConfig(vocab_size=100, **sizes))
     >>> source, inputs = jnp.ones((2, 5), int), jnp.ones((2, 4), int)
