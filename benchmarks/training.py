@@ -7,6 +7,7 @@ the same loss, logits and gradient is checked first, without dropout.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,61 +60,75 @@ def batch_of(row: Row) -> dict[str, np.ndarray]:
     }
 
 
-class Ours:
-    """The zoo's model under its own step, as `experiments.translate.train` runs it."""
+class ZooWork:
+    """Updates of a model under the zoo's own step, as the experiments run them.
 
-    def __init__(self, row: Row, cache: Path):
+    Args:
+        params: of the model; the peer finds them in `cache`.
+        loss: (params, batch, key) -> TokenLoss; without a key, no dropout.
+    """
+
+    def __init__(self, params: Any, loss: Any, batch: Any, cache: Path):
         import jax
         from flax.traverse_util import flatten_dict
 
-        from zoo.catalogue import create_model
-        from zoo.losses import sequence_loss
-        from zoo.models.contract import initialize
         from zoo.training.config import OptimizerConfig
         from zoo.training.devices import make_driver
         from zoo.training.optimizers import make_optimizer
         from zoo.training.step import init_state, make_train_step
 
-        keep_compiled(cache)
-        self.model = create_model(row.model, **row.overrides)
-        self.params = jax.jit(lambda key: initialize(self.model, key))(
-            jax.random.key(0)
-        )
-        flat = flatten_dict(self.params, sep="/")
-        np.savez(cache / "params.npz", **flat)
-        self.batch = batch_of(row)
-
-        def loss(params, batch, key):
-            return sequence_loss(self.model, params, batch, key, smoothing=SMOOTHING)
-
-        self.loss = loss
+        np.savez(cache / "params.npz", **flatten_dict(params, sep="/"))
+        self.params, self.loss, self.batch = params, loss, batch
         config = OptimizerConfig(
             learning_rate=LEARNING_RATE, warmup_steps=1, clip_norm=CLIP_NORM
         )
         optimizer = make_optimizer(config, 1_000_000)
         step = make_train_step(loss, optimizer, jax.random.key(1))
         self.driver = make_driver("jit", step)
-        self.state = self.driver.place(init_state(self.params, optimizer))
+        self.state = self.driver.place(init_state(params, optimizer))
 
-    def check(self):
+    def loss_and_gradient(self) -> tuple[Any, Any]:
+        """Returns the mean loss of the batch without dropout, and its gradient."""
         import jax
 
         def mean(params):
             loss = self.loss(params, self.batch, None)
             return loss.smoothed / loss.count
 
-        loss, gradient = jax.jit(jax.value_and_grad(mean))(self.params)
+        return jax.jit(jax.value_and_grad(mean))(self.params)
+
+    def run(self):
+        batch = self.driver.split(self.batch)
+        self.state, metrics = self.driver.step(self.state, batch)
+        metrics["loss"].block_until_ready()
+
+
+class Ours(ZooWork):
+    """The zoo's translators."""
+
+    def __init__(self, row: Row, cache: Path):
+        import jax
+
+        from zoo.catalogue import create_model
+        from zoo.losses import sequence_loss
+        from zoo.models.contract import initialize
+
+        keep_compiled(cache)
+        self.model: Any = create_model(row.model, **row.overrides)
+        params = jax.jit(partial(initialize, self.model))(jax.random.key(0))
+        loss = partial(sequence_loss, self.model, smoothing=SMOOTHING)
+        super().__init__(params, loss, batch_of(row), cache)
+
+    def check(self):
+        import jax
+
+        loss, gradient = self.loss_and_gradient()
         tables = ("embedding", "target_embedding")
         table = next(gradient[name]["table"] for name in tables if name in gradient)
         source, inputs = (self.batch[name][:2] for name in ("source", "inputs"))
         logits = jax.jit(self.model.apply)({"params": self.params}, source, inputs)
         found = {"loss": loss, "gradient": table, "logits": logits}
         return {name: np.asarray(value) for name, value in found.items()}
-
-    def run(self):
-        batch = self.driver.split(self.batch)
-        self.state, metrics = self.driver.step(self.state, batch)
-        metrics["loss"].block_until_ready()
 
 
 class TorchWork:

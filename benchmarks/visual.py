@@ -8,6 +8,7 @@ gradient is checked first, without dropout.
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from benchmarks.pairs import keep_compiled
 from benchmarks.tables import compare
-from benchmarks.training import CLIP_NORM, LEARNING_RATE, TorchWork
+from benchmarks.training import TorchWork, ZooWork
 from experiments.command import run
 from zoo.catalogue import model_config
 
@@ -54,30 +55,21 @@ def batch_of(row: Row) -> dict[str, np.ndarray]:
     }
 
 
-class Ours:
-    """The zoo's model under its own step, as `experiments.vqa.train` runs it."""
+class Ours(ZooWork):
+    """The zoo's model."""
 
     def __init__(self, row: Row, cache: Path):
         import jax
-        from flax.traverse_util import flatten_dict
 
         from zoo.catalogue import create_model
         from zoo.losses import label_smoothed_cross_entropy
         from zoo.models.visual_contract import initialize
-        from zoo.training.config import OptimizerConfig
-        from zoo.training.devices import make_driver
-        from zoo.training.optimizers import make_optimizer
-        from zoo.training.step import init_state, make_train_step
 
         keep_compiled(cache)
         self.model: Any = create_model(MODEL, **row.overrides)
-        self.params = jax.jit(lambda key: initialize(self.model, key))(
-            jax.random.key(0)
-        )
+        params = jax.jit(partial(initialize, self.model))(jax.random.key(0))
         # Norms that begin at zero would hide what stands before them.
-        self.params = jax.tree.map(lambda leaf: leaf + 0.01, self.params)
-        np.savez(cache / "params.npz", **flatten_dict(self.params, sep="/"))
-        self.batch = batch_of(row)
+        params = jax.tree.map(lambda leaf: leaf + 0.01, params)
 
         def loss(params, batch, key):
             noise = {} if key is None else {"rngs": {"dropout": key}}
@@ -92,23 +84,12 @@ class Ours:
                 logits, batch["labels"], batch["valid"], 0.0
             )
 
-        self.loss = loss
-        config = OptimizerConfig(
-            learning_rate=LEARNING_RATE, warmup_steps=1, clip_norm=CLIP_NORM
-        )
-        optimizer = make_optimizer(config, 1_000_000)
-        step = make_train_step(loss, optimizer, jax.random.key(1))
-        self.driver = make_driver("jit", step)
-        self.state = self.driver.place(init_state(self.params, optimizer))
+        super().__init__(params, loss, batch_of(row), cache)
 
     def check(self):
         import jax
 
-        def mean(params):
-            loss = self.loss(params, self.batch, None)
-            return loss.smoothed / loss.count
-
-        loss, gradient = jax.jit(jax.value_and_grad(mean))(self.params)
+        loss, gradient = self.loss_and_gradient()
         logits = jax.jit(self.model.apply)(
             {"params": self.params}, self.batch["image"], self.batch["questions"]
         )
@@ -120,12 +101,6 @@ class Ours:
             "gradient of pixels": stage["first"]["kernel"].transpose(3, 2, 0, 1),
         }
         return {name: np.asarray(value) for name, value in found.items()}
-
-    def run(self):
-        self.state, metrics = self.driver.step(
-            self.state, self.driver.split(self.batch)
-        )
-        metrics["loss"].block_until_ready()
 
 
 class Torch(TorchWork):
