@@ -11,7 +11,7 @@ import tyro
 
 from benchmarks.pairs import Difference, Make, largest_difference, measure
 from experiments.command import plain_console
-from zoo.errors import unknown
+from zoo.errors import InputError, unknown
 from zoo.training.records import environment, write_json
 
 
@@ -58,6 +58,10 @@ def compare(
     for row in asked.rows:
         if row not in rows:
             raise unknown("row", row, rows)
+    if asked.num_pairs < 2:
+        raise InputError(
+            f"num_pairs is {asked.num_pairs}, but an interval needs at least 2"
+        )
     output = asked.output or Path(f"runs/benchmarks/{name}.json")
     output.parent.mkdir(parents=True, exist_ok=True)
     results, console = {}, plain_console()

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import decoding
 from benchmarks.curves import CURVES
 from benchmarks.pairs import Paired, largest_difference, measure
+from zoo.errors import InputError
 
 
 class Sleeper:
@@ -77,6 +78,11 @@ def test_sides_that_compute_other_numbers_are_refused(tmp_path):
             tolerance=1e-4,
             cache=tmp_path,
         )
+
+
+def test_one_pair_is_refused_before_anything_is_timed():
+    with pytest.raises(InputError, match="num_pairs is 1"):
+        decoding.main(["--num-pairs", "1"])
 
 
 def test_searches_differ_by_sentences_or_by_scores():
