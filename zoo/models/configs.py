@@ -173,7 +173,7 @@ class RNNConfig:
         cell: "gru" as in Cho et al. (2014), "lstm" as in Sutskever et al. (2014).
         reverse_source: read the source backwards (Sutskever et al., section 3.3).
         feed_context: the summary of the source enters every decoder step and every
-            output (Cho et al., equations 5 to 8), not only the first state.
+            output (Cho et al., section 2.2), not only the first state.
         dropout_rate: of embeddings and output features.
     """
 
@@ -221,7 +221,7 @@ class LuongConfig:
     """Recurrent encoder-decoder with the attention of Luong et al. (2015).
 
     Attributes:
-        score: how a state is compared with an annotation (equation 8).
+        score: how a state is compared with an annotation (section 3.1).
         model_dim: width of embeddings, states and attentional vectors.
         dropout_rate: of embeddings and output features.
     """

@@ -1,6 +1,6 @@
 """The one contract of every sequence-to-sequence model, recurrent or not.
 
-Training calls `features` and `logits`; decoding calls `encode` once a sentence, `start`
+Training calls `features` and `output`; decoding calls `encode` once a sentence, `start`
 once, and then `step` and `reorder` for each token. `position` is one integer for the
 whole batch and belongs to the decoding loop. W is the number of hypotheses of a source
 sentence; they share its memory, which is never tiled::

@@ -3,7 +3,8 @@
 Junczys-Dowmunt et al. (2018), "Marian: Fast Neural Machine Translation in C++". The
 norms stand after the residuals and one table embeds both sides and scores, as in
 Vaswani et al. (2017); beyond them the logits have a bias, and the decoder begins with a
-vector of zeros, so that there is no start token to learn.
+vector of zeros, so that there is no start token to learn. The sinusoids are those of
+MarianMTModel in Hugging Face's Transformers.
 """
 
 from functools import partial
