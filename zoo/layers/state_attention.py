@@ -3,8 +3,8 @@
 The four ways to compare a state with an annotation: the additive score of Bahdanau, Cho
 and Bengio (2015), "Neural Machine Translation by Jointly Learning to Align and
 Translate", and the dot, general and concat scores of Luong, Pham and Manning (2015),
-"Effective Approaches to Attention-based Neural Machine Translation", section 3.1. Concat
-is the additive score under another name: W[s; h] = W₁s + W₂h.
+"Effective Approaches to Attention-based Neural Machine Translation", section 3.1.
+Concat is the additive score under another name: W[s; h] = W₁s + W₂h.
 
 Each module projects the annotations once a sentence and looks at them at every step.
 """

@@ -8,8 +8,8 @@ Neural Networks", stack LSTMs, read the source backwards and hand over the state
 
 Both differ here from their papers in the output, which is tied to the target embedding
 behind a layer tanh(W[state; word]), Cho's with the summary too, in place of a matrix of
-its own (Sutskever) or of a maxout (Cho); and Cho's decoder starts from the summary as it
-is, not from a projection of it.
+its own (Sutskever) or of a maxout (Cho); and Cho's decoder starts from the summary as
+it is, not from a projection of it.
 """
 
 from collections.abc import Callable
