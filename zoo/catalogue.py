@@ -28,6 +28,8 @@ from zoo.models.visual_configs import (
 )
 
 if TYPE_CHECKING:
+    from jaxtyping import PRNGKeyArray
+
     from zoo.layers.vision import ImageEncoder
     from zoo.models.contract import Seq2Seq
     from zoo.models.visual_contract import VisualModel
@@ -281,6 +283,22 @@ def _family(config: AnyConfig) -> str:
     return next(name for name, kind in families.items() if kind is type(config))
 
 
+def initialize(
+    model: "Seq2Seq | VisualModel | ImageEncoder", key: "PRNGKeyArray"
+) -> Any:
+    """Returns freshly drawn parameters of any model of the zoo, or of a fork of one.
+
+    Their shapes depend on no sentence, and on the size of no image but a tower's.
+    """
+    from zoo.models import contract, visual_contract
+
+    if isinstance(model, visual_contract.VisualModel):
+        return visual_contract.initialize(model, key)
+    if isinstance(model, contract.Seq2Seq):
+        return contract.initialize(model, key)
+    return visual_contract.initialize_encoder(model, key)
+
+
 def describe(name: str) -> Description:
     """Returns what the zoo knows of a named model.
 
@@ -289,14 +307,7 @@ def describe(name: str) -> Description:
     """
     import jax
 
-    from zoo.models import contract, visual_contract
-
     config = model_config(name)
-    initialize: Any = contract.initialize
-    if name in VISUAL_PRESETS:
-        initialize = visual_contract.initialize
-    elif name in TOWER_PRESETS:
-        initialize = visual_contract.initialize_encoder
     shapes = jax.eval_shape(
         functools.partial(initialize, build(config)), jax.random.key(0)
     )

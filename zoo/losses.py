@@ -101,7 +101,7 @@ def tied_cross_entropy(
     Args:
         table: the output matrix, which for tied models is the embedding.
         valid: False where a label is padding, which counts for nothing.
-        smoothing: ε, a probability.
+        smoothing: ε, a probability; a number of Python, known when it is compiled.
         bias: of the logits.
     """
 
