@@ -15,7 +15,7 @@ from flax import linen as nn
 from safetensors.numpy import load_file, save_file
 
 import zoo
-from zoo.data import marian_tokens
+from zoo.data import archives
 from zoo.data.saved_tokens import load_tokenizer
 from zoo.data.t5_tokens import T5Tokenizer
 from zoo.data.tokenizer import Tokenizer
@@ -203,7 +203,7 @@ def archive(path, files, compression=zipfile.ZIP_STORED):
 
 
 def test_an_archive_that_unpacks_beyond_all_size_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(marian_tokens, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(archives, "MAX_BYTES", 2**20)
     files = {"spiece.model": bytes(2**21), "vocab_size": b"9"}
     path = archive(tmp_path / "model", files, zipfile.ZIP_DEFLATED)
     with pytest.raises(zoo.InputError, match=r"damaged \(unpacks to 2,097,153"):

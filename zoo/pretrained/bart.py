@@ -12,25 +12,15 @@ from typing import Any, cast
 import numpy as np
 
 from zoo.catalogue import build
-from zoo.data.json_tokens import FILE, JsonTokenizer
-from zoo.errors import InputError, unknown
+from zoo.data.language_tokens import LanguageTokens
 from zoo.models.configs import BartConfig
 from zoo.models.contract import initialize
 from zoo.models.transformer import Transformer
 from zoo.pretrained import marian
+from zoo.pretrained.bart_tokens import load_tokenizer
 from zoo.pretrained.conversion import Rule, abstract, convert, norm_rules
 from zoo.pretrained.directory import Directory
-from zoo.pretrained.fields import (
-    agree,
-    choose,
-    flag,
-    integer,
-    layers,
-    rate,
-    require,
-    token,
-)
-from zoo.pretrained.generation import settings
+from zoo.pretrained.fields import choose, flag, integer, layers, rate, require, token
 
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu"}
 BIAS = "final_logits_bias"
@@ -41,7 +31,7 @@ START = r"(?:model\.)?"
 IGNORED = [rf"{START}(?:en|de)coder\.(?:embed_positions\.weights?|version)"]
 
 
-def load(directory: Directory) -> tuple[Transformer, Any, JsonTokenizer]:
+def load(directory: Directory) -> tuple[Transformer, Any, LanguageTokens]:
     """Returns (model, params, tokenizer) of a directory.
 
     Raises:
@@ -70,29 +60,6 @@ def load_weights(directory: Directory) -> tuple[Transformer, Any]:
         where=str(directory.root),
     )
     return model, params
-
-
-def load_tokenizer(directory: Directory) -> JsonTokenizer:
-    """Returns the tokenizer of a directory, with the languages that it is set to.
-
-    What is read is in the language that tokenizer_config.json names or the tokenizer
-    itself begins with; what is written in that of the search's settings. Without
-    languages both sides begin alike.
-
-    Raises:
-        InputError: there is none, or it is damaged.
-    """
-    if not directory.has(FILE):
-        raise _no_tokens(directory)
-    where = str(directory.root / FILE)
-    size = integer(directory, "vocab_size")
-    plain = JsonTokenizer(directory.read(FILE), size, where=where)
-    agree(directory, "pad_token_id", plain.pad_id, FILE)
-    agree(directory, "eos_token_id", plain.eos_id, FILE)
-    source, target = _source_start(directory, plain), _forced_start(directory, size)
-    if target is None and not plain.languages:
-        target = source
-    return plain.starting(source, target)
 
 
 def longest(directory: Directory) -> int:
@@ -151,54 +118,3 @@ def rules(config: BartConfig) -> list[Rule]:
                 )
             )
     return found
-
-
-def _forced_start(directory: Directory, vocab_size: int) -> list[int] | None:
-    """Returns what every translation begins with, None where nothing is said."""
-    name, values = settings(directory)
-    forced = values.get("forced_bos_token_id")
-    if forced is None:
-        return None
-    if type(forced) is not int or not 0 <= forced < vocab_size:
-        raise InputError(
-            f"{directory.root / name}: forced_bos_token_id is {str(forced)[:80]}, "
-            f"which is none of {vocab_size} tokens"
-        )
-    return [forced]
-
-
-def _source_start(directory: Directory, plain: JsonTokenizer) -> list[int] | None:
-    """Returns what every sentence begins with, None where that is to be chosen."""
-    template = plain.template()
-    start = template[: [*template, plain.eos_id].index(plain.eos_id)]
-    if not plain.languages:
-        return start
-    name = "tokenizer_config.json"
-    values = directory.read_json(name) if directory.has(name) else {}
-    if values.get("legacy_behaviour"):
-        raise InputError(
-            f"{directory.root / name}: legacy_behaviour puts the language behind the "
-            "text; a model that was trained with it before the text needs false there"
-        )
-    if (language := values.get("src_lang")) is not None:
-        language = str(language)[:80]
-        if language not in plain.languages:
-            raise unknown(f"src_lang in {directory.root}", language, plain.languages)
-        return [plain.languages[language]]
-    # Early files of NLLB have the language behind the end, and say nothing else.
-    return start if {*start} & {*plain.languages.values()} else None
-
-
-def _no_tokens(directory: Directory) -> InputError:
-    if directory.config["model_type"] == "m2m_100" and directory.has("vocab.json"):
-        return InputError(
-            f"{directory.root}: the tokens of M2M100 (vocab.json) cannot be read; use "
-            f"a model that has a {FILE}, such as NLLB-200"
-        )
-    source, target = directory.origin()
-    return InputError(
-        f'{directory.root}: no {FILE}; write it with python -c "import '
-        f"transformers; transformers.AutoTokenizer.from_pretrained('{source}')"
-        f".save_pretrained('{target}')\""
-        + (f", add the model's files and give {target}" if source != target else "")
-    )

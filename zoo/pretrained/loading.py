@@ -7,7 +7,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from zoo.data.json_tokens import JsonTokenizer
+from zoo.data.language_tokens import LanguageTokens
 from zoo.errors import InputError, unknown
 from zoo.pretrained.directory import Directory, open_directory
 from zoo.pretrained.hub import download
@@ -84,7 +84,7 @@ def load_translator(
             "translate"
         )
     tokenizer = family.load_tokenizer(directory)
-    if isinstance(tokenizer, JsonTokenizer):
+    if isinstance(tokenizer, LanguageTokens):
         tokenizer = tokenizer.between(source, target)
     elif name := source or target:
         raise InputError(
