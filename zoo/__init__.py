@@ -60,7 +60,8 @@ def load(
             takes the best one, None does as the run's own test does.
         revision: branch, tag or commit on the hub; None takes the main branch.
         source_language: what a model of many languages of others reads, by its own
-            name, as "deu_Latn" of NLLB; None leaves it as its directory says.
+            name, as "deu_Latn" of NLLB or "de" of M2M100; None leaves it as its
+            directory says.
         target_language: what it writes, likewise.
 
     Raises:

@@ -13,14 +13,14 @@ import numpy as np
 
 from zoo.catalogue import build
 from zoo.data.language_tokens import LanguageTokens
-from zoo.models.configs import BartConfig
+from zoo.models.configs import BartConfig, M2M100Config, MBartConfig
 from zoo.models.contract import initialize
 from zoo.models.transformer import Transformer
 from zoo.pretrained import marian
 from zoo.pretrained.bart_tokens import load_tokenizer
 from zoo.pretrained.conversion import Rule, abstract, convert, norm_rules
 from zoo.pretrained.directory import Directory
-from zoo.pretrained.fields import choose, flag, integer, layers, rate, require, token
+from zoo.pretrained.fields import choose, integer, layers, rate, require, token
 
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu"}
 BIAS = "final_logits_bias"
@@ -67,14 +67,16 @@ def longest(directory: Directory) -> int:
     return integer(directory, "max_position_embeddings")
 
 
-def config_of(directory: Directory) -> BartConfig:
+def config_of(directory: Directory) -> BartConfig | M2M100Config:
     """Returns the configuration of a directory's model.
 
     Raises:
         InputError: our Transformer cannot express it.
     """
     kind = directory.config["model_type"]
-    sinusoidal = kind == "m2m_100"
+    make = {"bart": BartConfig, "mbart": MBartConfig, "m2m_100": M2M100Config}[kind]
+    is_scaled = kind != "bart"
+    require(directory, "scale_embedding", is_scaled, default=kind == "m2m_100")
     require(directory, "tie_word_embeddings", True, default=True)
     number = partial(integer, directory)
     for name in ("attention_heads", "ffn_dim"):
@@ -82,7 +84,9 @@ def config_of(directory: Directory) -> BartConfig:
     if kind != "bart":
         # mBART of 25 languages begins to write with the language instead.
         require(directory, "decoder_start_token_id", number("eos_token_id"))
-    return BartConfig(
+    learned = {"max_positions": longest(directory)} if kind != "m2m_100" else {}
+    return make(
+        **learned,
         vocab_size=number("vocab_size"),
         num_layers=layers(directory, "encoder_layers"),
         num_decoder_layers=layers(directory, "decoder_layers"),
@@ -90,10 +94,6 @@ def config_of(directory: Directory) -> BartConfig:
         mlp_dim=number("encoder_ffn_dim"),
         num_heads=number("encoder_attention_heads"),
         activation=choose(directory, "activation_function", ACTIVATIONS),
-        positions="sinusoidal" if sinusoidal else "learned",
-        max_positions=number("max_position_embeddings"),
-        pre_norm=kind != "bart",
-        scaled=flag(directory, "scale_embedding", sinusoidal),
         dropout_rate=rate(directory, "dropout"),
         attention_dropout_rate=rate(directory, "attention_dropout"),
         pad_id=token(directory, "pad_token_id"),
@@ -102,14 +102,14 @@ def config_of(directory: Directory) -> BartConfig:
     )
 
 
-def rules(config: BartConfig) -> list[Rule]:
+def rules(config: BartConfig | M2M100Config) -> list[Rule]:
     """Returns what their tensors become."""
     found = marian.rules(config.num_heads, START)
     for side, ours in (("encoder", "source"), ("decoder", "target")):
         theirs = rf"{START}{side}\."
         found += norm_rules(rf"{theirs}layernorm_embedding", f"{ours}_norm")
         found += norm_rules(rf"{theirs}layer_norm", f"{side}_norm")
-        if config.positions == "learned":
+        if isinstance(config, BartConfig):
             found.append(
                 Rule(
                     rf"{theirs}embed_positions\.weight",

@@ -32,8 +32,7 @@ from zoo.layers.embeddings import Embedding
 from zoo.layers.feedforward import FeedForward
 from zoo.models.configs import MarianConfig
 from zoo.models.contract import initialize
-from zoo.models.marian import ACTIVATIONS
-from zoo.models.transformer import Transformer
+from zoo.models.transformer import ACTIVATIONS, Transformer
 from zoo.pretrained.conversion import abstract
 from zoo.pretrained.directory import WEIGHTS
 from zoo.pretrained.generation import HOPELESS
