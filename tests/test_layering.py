@@ -73,7 +73,7 @@ MAY_IMPORT = {
         "zoo.packing",
         "zoo.training.records",
     ),
-    "zoo.packing": ("zoo.checkpoint_files", "zoo.pretrained.export"),
+    "zoo.packing": ("zoo.checkpoint_files", "zoo.pretrained.parameters"),
     "zoo.translation.options": (),
     "zoo.translation.alignment": (),
     "experiments": (),

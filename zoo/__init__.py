@@ -171,9 +171,9 @@ def save_params(params: Any, path: "str | Path") -> None:
     Raises:
         InputError: the file exists already.
     """
-    from zoo.pretrained import export
+    from zoo.pretrained import parameters
 
-    export.save_params(params, path)
+    parameters.save_params(params, path)
 
 
 def load_params(path: "str | Path") -> Any:
@@ -182,9 +182,9 @@ def load_params(path: "str | Path") -> Any:
     Raises:
         InputError: there is no such file, or it is damaged.
     """
-    from zoo.pretrained import export
+    from zoo.pretrained import parameters
 
-    return export.load_params(path)
+    return parameters.load_params(path)
 
 
 def _is_pretrained(path: "str | Path") -> bool:

@@ -2,13 +2,14 @@
 
 Lewis et al. (2020), "BART: Denoising Sequence-to-Sequence Pre-training for Natural
 Language Generation, Translation, and Comprehension": Vaswani et al. (2017) with GELU,
-learned positions and a norm of the embeddings, which are not multiplied by √D.
+learned positions and a norm of the embeddings, which as a rule are not multiplied
+by √D.
 """
 
 from functools import partial
 
 from zoo.layers.blocks import DecoderBlock, EncoderBlock
-from zoo.layers.embeddings import UnscaledEmbedding
+from zoo.layers.embeddings import BiasedEmbedding, UnscaledEmbedding
 from zoo.layers.positions import LearnedPositions
 from zoo.models.configs import BartConfig
 from zoo.models.transformer import Transformer, block_parts, common_fields
@@ -23,7 +24,7 @@ def build(config: BartConfig) -> Transformer:
         decoder_block=partial(DecoderBlock, **parts),
         encoder_positions=positions,
         decoder_positions=positions,
-        make_embedding=UnscaledEmbedding,
+        make_embedding=BiasedEmbedding if config.scaled else UnscaledEmbedding,
         embedding_norm=parts["norm"],
         **common_fields(config),
     )

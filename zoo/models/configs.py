@@ -98,6 +98,7 @@ class BartConfig:
         vocab_size: of the joint vocabulary; one table embeds both sides and scores.
         num_layers: of the encoder.
         max_positions: length of the tables of learned positions.
+        scaled: whether embeddings are multiplied by √D.
         dropout_rate: of embeddings and sublayers.
         attention_dropout_rate: of attention weights.
     """
@@ -110,6 +111,7 @@ class BartConfig:
     num_heads: int = 12
     activation: Literal["relu", "gelu"] = "gelu"
     max_positions: int = 1_024
+    scaled: bool = False
     dropout_rate: float = 0.1
     attention_dropout_rate: float = 0.0
     pad_id: int = 1
@@ -132,6 +134,7 @@ class MBartConfig(BartConfig):
     mlp_dim: int = 4_096
     num_heads: int = 16
     activation: Literal["relu", "gelu"] = "relu"
+    scaled: bool = True
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ Multilingual Pretraining and Finetuning".
 from functools import partial
 
 from zoo.layers.blocks import DecoderBlock, EncoderBlock, pre_norm
-from zoo.layers.embeddings import BiasedEmbedding
+from zoo.layers.embeddings import BiasedEmbedding, UnscaledEmbedding
 from zoo.layers.positions import LearnedPositions
 from zoo.models.configs import MBartConfig
 from zoo.models.transformer import Transformer, block_parts, common_fields
@@ -23,7 +23,7 @@ def build(config: MBartConfig) -> Transformer:
         decoder_block=partial(DecoderBlock, **parts, residual=pre_norm),
         encoder_positions=positions,
         decoder_positions=positions,
-        make_embedding=BiasedEmbedding,
+        make_embedding=BiasedEmbedding if config.scaled else UnscaledEmbedding,
         embedding_norm=parts["norm"],
         final_norm=parts["norm"],
         **common_fields(config),

@@ -5,22 +5,20 @@ M2M100 MIT, of NLLB-200 CC-BY-NC 4.0. Sentences of models of many languages begi
 their language, on both sides; mBART of 25 languages, where it comes last, is refused.
 """
 
-from collections import ChainMap
 from functools import partial
 from typing import Any, cast
 
 import numpy as np
 
 from zoo.catalogue import build
-from zoo.data.language_tokens import LanguageTokens
 from zoo.models.configs import BartConfig, M2M100Config, MBartConfig
 from zoo.models.contract import initialize
 from zoo.models.transformer import Transformer
 from zoo.pretrained import marian
-from zoo.pretrained.bart_tokens import load_tokenizer
-from zoo.pretrained.conversion import Rule, abstract, convert, norm_rules
+from zoo.pretrained.bart_tokens import load_tokenizer as load_tokenizer  # as asked for
+from zoo.pretrained.conversion import Rule, abstract, changed, convert, norm_rules
 from zoo.pretrained.directory import Directory
-from zoo.pretrained.fields import choose, integer, layers, rate, require, token
+from zoo.pretrained.fields import flag, integer, require
 
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu"}
 BIAS = "final_logits_bias"
@@ -29,16 +27,6 @@ UNUSED = 2
 START = r"(?:model\.)?"
 # The sinusoids are ours.
 IGNORED = [rf"{START}(?:en|de)coder\.(?:embed_positions\.weights?|version)"]
-
-
-def load(directory: Directory) -> tuple[Transformer, Any, LanguageTokens]:
-    """Returns (model, params, tokenizer) of a directory.
-
-    Raises:
-        InputError: the directory is damaged, or our Transformer cannot express it.
-    """
-    tokenizer = load_tokenizer(directory)
-    return *load_weights(directory), tokenizer
 
 
 def load_weights(directory: Directory) -> tuple[Transformer, Any]:
@@ -51,7 +39,7 @@ def load_weights(directory: Directory) -> tuple[Transformer, Any]:
     model = cast("Transformer", build(config))
     if BIAS not in weights:
         zeros = {BIAS: np.zeros(config.vocab_size, np.float32)}
-        weights = ChainMap(zeros, cast("dict[str, np.ndarray]", weights))
+        weights = changed(weights, zeros)
     params = convert(
         weights,
         rules(config),
@@ -73,32 +61,19 @@ def config_of(directory: Directory) -> BartConfig | M2M100Config:
     Raises:
         InputError: our Transformer cannot express it.
     """
-    kind = directory.config["model_type"]
-    make = {"bart": BartConfig, "mbart": MBartConfig, "m2m_100": M2M100Config}[kind]
-    is_scaled = kind != "bart"
-    require(directory, "scale_embedding", is_scaled, default=kind == "m2m_100")
-    require(directory, "tie_word_embeddings", True, default=True)
-    number = partial(integer, directory)
-    for name in ("attention_heads", "ffn_dim"):
-        require(directory, f"decoder_{name}", number(f"encoder_{name}"))
+    kind, size = directory.config["model_type"], integer(directory, "vocab_size")
     if kind != "bart":
         # mBART of 25 languages begins to write with the language instead.
-        require(directory, "decoder_start_token_id", number("eos_token_id"))
-    learned = {"max_positions": longest(directory)} if kind != "m2m_100" else {}
-    return make(
-        **learned,
-        vocab_size=number("vocab_size"),
-        num_layers=layers(directory, "encoder_layers"),
-        num_decoder_layers=layers(directory, "decoder_layers"),
-        model_dim=number("d_model"),
-        mlp_dim=number("encoder_ffn_dim"),
-        num_heads=number("encoder_attention_heads"),
-        activation=choose(directory, "activation_function", ACTIVATIONS),
-        dropout_rate=rate(directory, "dropout"),
-        attention_dropout_rate=rate(directory, "attention_dropout"),
-        pad_id=token(directory, "pad_token_id"),
-        start_id=token(directory, "decoder_start_token_id"),
-        eos_id=token(directory, "eos_token_id"),
+        require(directory, "decoder_start_token_id", integer(directory, "eos_token_id"))
+    shared = marian.shared_fields(directory, ACTIVATIONS)
+    if kind == "m2m_100":
+        require(directory, "scale_embedding", True, default=True)
+        return M2M100Config(**shared, vocab_size=size)
+    return (BartConfig if kind == "bart" else MBartConfig)(
+        **shared,
+        vocab_size=size,
+        max_positions=longest(directory),
+        scaled=flag(directory, "scale_embedding", False),
     )
 
 
