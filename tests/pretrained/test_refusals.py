@@ -195,6 +195,13 @@ def test_only_the_row_of_the_start_is_read_to_see_whether_it_is_zeros(
     assert weights.row("none", 0) is None
 
 
+def test_no_tensor_is_read_to_see_whether_it_is_there(folder, monkeypatch):
+    weights = open_directory(folder).weights()
+    monkeypatch.setattr(type(weights), "__getitem__", None)
+    assert marian.TABLE in weights
+    assert "none" not in weights
+
+
 def archive(path, files, compression=zipfile.ZIP_STORED):
     with zipfile.ZipFile(path, "w", compression) as written:
         for name, content in files.items():

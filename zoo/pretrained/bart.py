@@ -15,7 +15,9 @@ from zoo.models.configs import BartConfig, M2M100Config, MBartConfig
 from zoo.models.contract import initialize
 from zoo.models.transformer import Transformer
 from zoo.pretrained import marian
-from zoo.pretrained.bart_tokens import load_tokenizer as load_tokenizer  # as asked for
+from zoo.pretrained.bart_tokens import (
+    load_tokenizer as load_tokenizer,
+)  # of this family
 from zoo.pretrained.conversion import Rule, abstract, changed, convert, norm_rules
 from zoo.pretrained.directory import Directory
 from zoo.pretrained.fields import flag, integer, require
