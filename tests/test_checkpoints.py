@@ -17,7 +17,7 @@ import pytest
 from orbax.checkpoint import multihost
 
 from benchmarks.faults import damage
-from zoo import checkpoints as saving
+from zoo import checkpoint_steps
 from zoo.checkpoint_files import DamagedCheckpoint, load_arrays
 from zoo.checkpoints import Checkpoints, average_params, restore_params
 from zoo.errors import InputError
@@ -450,9 +450,9 @@ def test_hosts_load_a_step_only_if_all_of_them_find_it_sound(
         loaded.append(checkpoint.name)
         return load_arrays(checkpoint, abstract_tree)
 
-    monkeypatch.setattr(saving, "_of_first", first_sees)
-    monkeypatch.setattr(saving, "_on_every_host", on_every_host)
-    monkeypatch.setattr(saving, "load_arrays", load)
+    monkeypatch.setattr(checkpoint_steps, "_of_first", first_sees)
+    monkeypatch.setattr(checkpoint_steps, "_on_every_host", on_every_host)
+    monkeypatch.setattr(checkpoint_steps, "load_arrays", load)
     step, _, _ = Checkpoints(checkpoints._directory, 4).restore_newest(
         {"params": jnp.zeros(2)}
     )

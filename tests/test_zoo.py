@@ -16,7 +16,14 @@ from zoo.catalogue import model_config
 from zoo.decoding import IMPOSSIBLE, beam_search, greedy_search
 from zoo.laws import LAWS
 from zoo.losses import sequence_loss
-from zoo.models.configs import PRESETS, BartConfig, T5Config, TransformerConfig
+from zoo.models.configs import (
+    PRESETS,
+    BartConfig,
+    M2M100Config,
+    MBartConfig,
+    T5Config,
+    TransformerConfig,
+)
 from zoo.models.contract import Seq2Seq, attention_maps, initialize
 from zoo.training.step import init_state, make_train_step
 
@@ -76,7 +83,7 @@ every_model = pytest.mark.parametrize("name", TINY)
 
 
 # Held step by step against their reference implementations, in tests/pretrained.
-COMPARED = (BartConfig, T5Config)
+COMPARED = (BartConfig, MBartConfig, M2M100Config, T5Config)
 
 
 def test_the_laws_cover_every_family_and_all_its_choices():
@@ -366,6 +373,7 @@ def test_a_description_tells_paper_config_and_size():
         # Theirs, plus a bias of the logits, less two rows of positions on each side.
         ("bart-base", 139_420_416 + 50_265 - 4 * 768),
         ("mbart-50", 610_879_488 + 250_054 - 4 * 1_024),
+        ("m2m100", 483_905_536 + 128_112),
         ("nllb-200", 615_073_792 + 256_206),
         ("flan-t5-base", 247_577_856),
         # The class token holds its own position.

@@ -63,7 +63,8 @@ def load(
             takes the best one, None does as the run's own test does.
         revision: branch, tag or commit on the hub; None takes the main branch.
         source_language: what a model of many languages of others reads, by its own
-            name, as "deu_Latn" of NLLB; None leaves it as its directory says.
+            name, as "deu_Latn" of NLLB or "de" of M2M100; None leaves it as its
+            directory says.
         target_language: what it writes, likewise.
 
     Raises:
@@ -186,9 +187,9 @@ def save_params(params: Any, path: "str | Path") -> None:
     Raises:
         InputError: the file exists already.
     """
-    from zoo.pretrained import export
+    from zoo.pretrained import parameters
 
-    export.save_params(params, path)
+    parameters.save_params(params, path)
 
 
 def load_params(path: "str | Path") -> Any:
@@ -197,9 +198,9 @@ def load_params(path: "str | Path") -> Any:
     Raises:
         InputError: there is no such file, or it is damaged.
     """
-    from zoo.pretrained import export
+    from zoo.pretrained import parameters
 
-    return export.load_params(path)
+    return parameters.load_params(path)
 
 
 def _is_pretrained(path: "str | Path") -> bool:

@@ -15,7 +15,7 @@ from flax import linen as nn
 from safetensors.numpy import load_file, save_file
 
 import zoo
-from zoo.data import marian_tokens
+from zoo.data import archives
 from zoo.data.saved_tokens import load_tokenizer
 from zoo.data.t5_tokens import T5Tokenizer
 from zoo.data.tokenizer import Tokenizer
@@ -25,7 +25,7 @@ from zoo.layers.feedforward import FeedForward
 from zoo.layers.norms import RMSNorm
 from zoo.layers.positions import Positions
 from zoo.models.contract import initialize
-from zoo.pretrained import export, generation, marian, t5, vit
+from zoo.pretrained import generation, marian, parameters, t5, vit
 from zoo.pretrained.directory import open_directory
 from zoo.pretrained.export import save_pretrained
 
@@ -195,6 +195,13 @@ def test_only_the_row_of_the_start_is_read_to_see_whether_it_is_zeros(
     assert weights.row("none", 0) is None
 
 
+def test_no_tensor_is_read_to_see_whether_it_is_there(folder, monkeypatch):
+    weights = open_directory(folder).weights()
+    monkeypatch.setattr(type(weights), "__getitem__", None)
+    assert marian.TABLE in weights
+    assert "none" not in weights
+
+
 def archive(path, files, compression=zipfile.ZIP_STORED):
     with zipfile.ZipFile(path, "w", compression) as written:
         for name, content in files.items():
@@ -203,7 +210,7 @@ def archive(path, files, compression=zipfile.ZIP_STORED):
 
 
 def test_an_archive_that_unpacks_beyond_all_size_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(marian_tokens, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(archives, "MAX_BYTES", 2**20)
     files = {"spiece.model": bytes(2**21), "vocab_size": b"9"}
     path = archive(tmp_path / "model", files, zipfile.ZIP_DEFLATED)
     with pytest.raises(zoo.InputError, match=r"damaged \(unpacks to 2,097,153"):
@@ -336,10 +343,9 @@ def test_pieces_without_an_end_are_refused():
 def test_t5s_pieces_and_config_agree(tmp_path, monkeypatch, field, value):
     directory = t5_directory(tmp_path, **{field: value})
     (tmp_path / "spiece.model").write_bytes(pieces())
-    model = zoo.create_model("marian-tiny", vocab_size=40)
-    monkeypatch.setattr(t5, "load_weights", lambda directory: (model, {}))
+    monkeypatch.setattr(t5, "load_weights", None)
     with pytest.raises(zoo.InputError, match=rf"{field} is 3, but spiece.model"):
-        t5.load(directory)
+        zoo.from_pretrained(directory.root)
 
 
 # What goes out.
@@ -454,7 +460,7 @@ def test_what_lies_beside_is_nobodys_to_delete(model, tokenizer, tmp_path, monke
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export, "_write", fail)
+    monkeypatch.setattr(parameters, "write_tensors", fail)
     with pytest.raises(OSError, match="No space"):
         zoo.save_params({"a": np.ones(1)}, tmp_path / "params.safetensors")
     assert {path.name for path in tmp_path.iterdir()} == {"model", "model.partial"}

@@ -19,7 +19,7 @@ from zoo.layers.feedforward import FeedForward
 from zoo.layers.masks import causal_mask, padding_mask
 from zoo.layers.positions import SinusoidalPositions
 from zoo.layers.vision import ImageEncoder, Regions
-from zoo.models.transformer import Memory, Transformer
+from zoo.models.transformer import Memory, Transformer, common_fields
 from zoo.models.visual_configs import AnswerDecoderConfig
 from zoo.models.visual_contract import Looks, image_encoder, onto_regions, per_question
 
@@ -141,12 +141,5 @@ def build(config: AnswerDecoderConfig) -> AnswerDecoder:
         decoder_block=partial(DecoderBlock, **parts),
         encoder_positions=SinusoidalPositions,
         decoder_positions=SinusoidalPositions,
-        vocab_size=config.vocab_size,
-        model_dim=config.model_dim,
-        num_heads=config.num_heads,
-        num_layers=config.num_layers,
-        dropout_rate=config.dropout_rate,
-        pad_id=config.pad_id,
-        start_id=config.start_id,
-        eos_id=config.eos_id,
+        **common_fields(config),
     )

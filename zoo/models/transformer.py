@@ -9,14 +9,15 @@ attention, feed-forward, norm or residual they were given.
 """
 
 from collections.abc import Callable
+from dataclasses import asdict, fields
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from zoo.layers.attention import MultiHeadAttention, unrotated
+from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.blocks import DecoderBlock, EncoderBlock, KeysValues
 from zoo.layers.dropout import Dropout
 from zoo.layers.embeddings import Embedding, Output
@@ -89,7 +90,6 @@ class Transformer(nn.Module):
     decoder_positions: Callable[[], Positions]
     vocab_size: int
     model_dim: int
-    num_heads: int
     num_layers: int
     dropout_rate: float
     pad_id: int = 0
@@ -254,34 +254,52 @@ def _written_by(
     return own.reshape(batch, 1, width, max_length * width)
 
 
-def build(config: TransformerConfig) -> Transformer:
-    """Returns the module that a configuration describes."""
-    attention = partial(
-        MultiHeadAttention,
-        config.model_dim,
-        config.num_heads,
-        config.attention_dropout_rate,
-        rotate if config.positions == "rotary" else unrotated,
-    )
-    parts = {
-        "attention": attention,
-        "feed_forward": partial(FeedForward, config.model_dim, config.mlp_dim),
+ACTIVATIONS = {
+    "relu": nn.relu,
+    "silu": nn.silu,
+    "gelu": partial(nn.gelu, approximate=False),
+}
+
+
+def block_parts(config: Any, activation: str = "relu") -> dict[str, Any]:
+    """Returns the parts of a block as in Vaswani et al. (2017), by name.
+
+    Args:
+        config: what has the sizes and rates of a Transformer.
+        activation: of the feed-forward part, a key of ACTIVATIONS.
+    """
+    return {
+        "attention": partial(
+            MultiHeadAttention,
+            config.model_dim,
+            config.num_heads,
+            config.attention_dropout_rate,
+        ),
+        "feed_forward": partial(
+            FeedForward, config.model_dim, config.mlp_dim, ACTIVATIONS[activation]
+        ),
         "norm": partial(nn.LayerNorm, epsilon=1e-5),
         "dropout_rate": config.dropout_rate,
     }
+
+
+def common_fields(config: Any) -> dict[str, Any]:
+    """Returns the fields of a configuration that a Transformer has by the same name."""
+    names = {field.name for field in fields(Transformer)}
+    return {name: value for name, value in asdict(config).items() if name in names}
+
+
+def build(config: TransformerConfig) -> Transformer:
+    """Returns the module that a configuration describes."""
+    parts = block_parts(config)
+    if config.positions == "rotary":
+        parts["attention"] = partial(parts["attention"], rotate=rotate)
     return Transformer(
         encoder_block=partial(EncoderBlock, **parts),
         decoder_block=partial(DecoderBlock, **parts),
         encoder_positions=_positions(config, bidirectional=True),
         decoder_positions=_positions(config, bidirectional=False),
-        vocab_size=config.vocab_size,
-        model_dim=config.model_dim,
-        num_heads=config.num_heads,
-        num_layers=config.num_layers,
-        dropout_rate=config.dropout_rate,
-        pad_id=config.pad_id,
-        start_id=config.start_id,
-        eos_id=config.eos_id,
+        **common_fields(config),
     )
 
 
