@@ -77,6 +77,8 @@ def prepare(config: Config, tokenizer: TextTokens | None = None) -> Corpora:
     ids = {
         split: _encode(config.data, split, texts[split], tokenizer) for split in SPLITS
     }
+    if config.training.packed_length:
+        _check_rows(config, texts["train"], ids["train"])
     _tell_unknown(ids["train"], tokenizer)
     return Corpora(
         **texts,
@@ -105,6 +107,14 @@ def _encode(
     for ids, where in zip((source, target), data.where(split), strict=True):
         check_lengths(lengths_with_end(ids), data.max_length, where, remedy, text.line)
     return source, target
+
+
+def _check_rows(config: Config, text: ParallelText, ids: tuple[Ids, Ids]) -> None:
+    """Refuses a sentence that is longer than a row which several pairs share."""
+    limit = config.training.packed_length
+    remedy = "remove or split it, or raise --training.packed-length"
+    for side, where in zip(ids, config.data.where("train"), strict=True):
+        check_lengths(lengths_with_end(side), limit, where, remedy, text.line)
 
 
 def _tell_unknown(ids: tuple[Ids, Ids], tokenizer: TextTokens) -> None:
