@@ -159,27 +159,21 @@ def balanced_bucket(
 
 @runtime_checkable
 class Plan(Protocol):
-    """Which pairs the rows of each step hold, and what arrays they make."""
+    """Which pairs the rows of each step hold, and what arrays they make.
+
+    ``plan[step]`` is a shape and what each row holds, of which `fill` takes some.
+    """
 
     buckets: list[Bucket]
     batches_per_epoch: int
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> tuple[Bucket, Any]:
-        """Returns a shape and what each row holds."""
-        ...
+    def __getitem__(self, index: int) -> tuple[Bucket, Any]: ...
 
     def fill(
-        self,
-        source_ids: Sequence[Sequence[int]],
-        target_ids: Sequence[Sequence[int]],
-        bucket: Bucket,
-        rows: Any,
-        special: SpecialIds,
-    ) -> dict[str, np.ndarray]:
-        """Returns the arrays of some rows of a step, in the shape of a bucket."""
-        ...
+        self, source_ids: Any, target_ids: Any, bucket: Bucket, rows: Any, special: Any
+    ) -> dict[str, np.ndarray]: ...
 
 
 class BatchPlan:
@@ -378,9 +372,11 @@ def _bucket(
     counts: np.ndarray, widest: np.ndarray, tokens_per_batch: int, rows_multiple: int
 ) -> tuple[int, Bucket]:
     """Returns the cells of all batches of these sizes, and their common shape."""
-    count, lengths = int(counts.sum()), widest.max(axis=1).tolist()
-    bucket = balanced_bucket(count, *lengths, tokens_per_batch, rows_multiple)
-    return _ceil_divide(count, bucket.rows) * bucket.rows * sum(lengths), bucket
+    count = int(counts.sum())
+    source, target = widest.max(axis=1).tolist()
+    bucket = balanced_bucket(count, source, target, tokens_per_batch, rows_multiple)
+    num_batches = _ceil_divide(count, bucket.rows)
+    return num_batches * bucket.rows * (source + target), bucket
 
 
 def _split(indices: np.ndarray, rows: int) -> list[np.ndarray]:
