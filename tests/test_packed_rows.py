@@ -13,6 +13,13 @@ from zoo.data.batching import Bucket, SpecialIds, pad_batch
 from zoo.data.packed_batching import pack_batch
 from zoo.layers.blocks import rematerialized
 from zoo.layers.masks import Packing
+from zoo.layers.positions import (
+    LearnedPositions,
+    Positions,
+    RelativePositions,
+    alibi_bias,
+    sinusoidal_positions,
+)
 from zoo.losses import sequence_loss
 from zoo.models.contract import initialize
 from zoo.training.devices import make_driver
@@ -21,21 +28,47 @@ from zoo.training.step import init_state, make_train_step
 VOCAB = 23
 SIZES = {"model_dim": 16, "mlp_dim": 24, "num_heads": 2, "num_layers": 1}
 BOTH = {**SIZES, "num_decoder_layers": 1}
-ENCODINGS = ("sinusoidal", "learned", "rotary", "relative", "alibi")
 MODELS = {
-    **{name: ("transformer-tiny", {**SIZES, "positions": name}) for name in ENCODINGS},
+    **{
+        positions: ("transformer-tiny", {**SIZES, "positions": positions})
+        for positions in ("sinusoidal", "learned", "rotary", "relative", "alibi")
+    },
     "marian": ("marian-tiny", BOTH),
     "bart": ("bart-base", {**BOTH, "max_positions": 32}),
     "t5": ("t5-small", {**BOTH, "head_dim": 8}),
 }
+
+
+class Everything(Positions):
+    """All that can be added to embeddings and to scores, to test it at once."""
+
+    bidirectional: bool
+
+    def setup(self):
+        self.learned = LearnedPositions(16, 16)
+        self.relative = RelativePositions(2, self.bidirectional)
+
+    def embed(self, states, positions):
+        states = states + sinusoidal_positions(positions, 16)
+        return self.learned.embed(states, positions)
+
+    def bias(self, queries, keys):
+        return self.relative.bias(queries, keys) + alibi_bias(queries, keys, 2)
+
+
 # Rows of three, two and one pair; the lengths of their sides differ.
 ROWS = [[(3, 4), (5, 2), (2, 5)], [(1, 1), (8, 6)], [(6, 9)]]
 
 
 @cache
 def make(name):
-    preset, sizes = MODELS[name]
+    preset, sizes = MODELS["rotary" if name == "everything" else name]
     model = zoo.create_model(preset, vocab_size=VOCAB, dropout_rate=0.0, **sizes)
+    if name == "everything":
+        model = model.clone(
+            encoder_positions=partial(Everything, True),
+            decoder_positions=partial(Everything, False),
+        )
     shapes = jax.eval_shape(partial(initialize, model), jax.random.key(0))
     rng = np.random.default_rng(1)
 
@@ -70,86 +103,76 @@ def packing_of(batch):
     return Packing(*(jnp.asarray(batch[name]) for name in Packing._fields))
 
 
-def features(name, params, batch, packing):
-    """Returns the features [B, T, D] of a batch."""
-    variables, sides = {"params": params}, (batch["source"], batch["inputs"])
-    return make(name)[0].apply(variables, *sides, packing=packing, method="features")
-
-
 @cache
-def derived(name):
-    """Returns a function to the features of both batches and both gradients.
-
-    They are of a sum to which each token adds what its label says.
-    """
-    direction = jnp.asarray(np.random.default_rng(2).normal(size=(VOCAB, 16)))
-
-    def total(params, batch, packing, valid):
-        found = features(name, params, batch, packing)
-        weights = valid[..., None] * direction[batch["labels"]]
-        return (found * weights).sum(), found
-
-    def both(packed, packing, alone):
-        params = make(name)[1]
-        gradient = jax.grad(total, has_aux=True)
-        valid = alone["labels"] != make(name)[0].pad_id
-        return (
-            gradient(params, packed, packing, packing.target_segments > 0),
-            gradient(params, alone, None, valid),
+def features(name):
+    """Returns a function of a batch and a packing to the features [B, T, D]."""
+    model, params = make(name)
+    return jax.jit(
+        lambda source, inputs, packing: model.apply(
+            {"params": params}, source, inputs, packing=packing, method="features"
         )
+    )
 
-    return jax.jit(both)
+
+def packed_features(name, batch):
+    both = batch["source"], batch["inputs"]
+    return np.asarray(features(name)(*both, packing_of(batch)))
 
 
-@pytest.mark.parametrize("name", ENCODINGS)
-def test_packed_rows_have_the_features_and_the_gradient_of_single_pairs(name):
+@pytest.mark.parametrize("name", MODELS)
+def test_every_token_has_the_features_and_logits_that_it_has_alone(name):
+    model, params = make(name)
     packed, alone = batches(name)
-    (ours, found), (theirs, expected) = derived(name)(packed, packing_of(packed), alone)
+    found = packed_features(name, packed)[packed["target_segments"] > 0]
+    own = features(name)(alone["source"], alone["inputs"], None)
     # Pairs come in the same order, and so do their tokens.
-    found = found[packed["target_segments"] > 0]
-    expected = expected[alone["labels"] != 0]
-    assert np.abs(expected).max() > 1
+    expected = own[alone["labels"] != model.pad_id]
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(theirs)) > 1
-    for leaf, other in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
-        np.testing.assert_allclose(leaf, other, atol=1e-4)
+    logits = model.apply({"params": params}, jnp.asarray(found), method="logits")
+    expected = model.apply({"params": params}, expected, method="logits")
+    assert np.abs(expected).max() > 1
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ENCODINGS)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_neighbour_has_no_influence(name):
-    packed, alone = batches(name)
-    others = packing_of(packed), alone
-
-    def states(batch):
-        return np.asarray(derived(name)(batch, *others)[0][1])
-
-    before = states(packed)
+    packed, _ = batches(name)
+    before = packed_features(name, packed)
     for pair in (1, 2, 3):
         changed = dict(packed)
         for key, side in (("source", "source"), ("inputs", "target")):
             own = packed[f"{side}_segments"] == pair
             own[1:] = False
             changed[key] = np.where(own, (packed[key] + 7) % VOCAB, packed[key])
-        after = states(changed)
+        after = packed_features(name, changed)
         theirs = packed["target_segments"] == pair
         theirs[1:] = False
         assert np.abs(after - before)[theirs].max() > 1e-2
         # Padding belongs to nobody.
-        rest = (packed["target_segments"] > 0) & ~theirs
-        np.testing.assert_array_equal(after[rest], before[rest])
+        others = (packed["target_segments"] > 0) & ~theirs
+        np.testing.assert_array_equal(after[others], before[others])
 
 
-@pytest.mark.parametrize("name", sorted(MODELS.keys() - set(ENCODINGS)))
-def test_families_of_others_are_packed_as_ours(name):
-    packed, alone = batches(name)
-    model, params = make(name)
-    compute = jax.jit(partial(features, name))
-    found = compute(params, packed, packing_of(packed))
-    expected = compute(params, alone, None)[alone["labels"] != model.pad_id]
-    assert np.abs(expected).max() > 1
-    np.testing.assert_allclose(
-        found[packed["target_segments"] > 0], expected, atol=1e-5
-    )
+def test_the_loss_and_its_gradient_are_those_of_single_pairs():
+    packed, alone = batches("everything")
+    model, params = make("everything")
+
+    def mean(params, batch):
+        loss = sequence_loss(model, params, batch, None, smoothing=0.1)
+        return loss.smoothed / loss.count, loss
+
+    gradient = jax.grad(mean, has_aux=True)
+    found, expected = jax.jit(
+        lambda packed, alone: (gradient(params, packed), gradient(params, alone))
+    )(packed, alone)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
+    assert found[1].count == (alone["labels"] != 0).sum()
+    flat = jax.tree_util.tree_leaves_with_path(expected[0])
+    for (path, leaf), other in zip(flat, jax.tree.leaves(found[0]), strict=True):
+        np.testing.assert_allclose(leaf, other, atol=1e-5)
+        # Adding to all scores of a query changes nothing.
+        if not jax.tree_util.keystr(path).endswith("['key']['bias']"):
+            assert np.abs(leaf).max() > 1e-3, path
 
 
 OPTIMIZER = optax.sgd(0.5)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.translate import task
+from experiments.translate import rows, task
 from experiments.translate.config import PRESETS
 from experiments.translate.corpus import prepare
 from tests.decoding.models import Trigrams
@@ -62,3 +62,32 @@ def test_rows_are_shared_where_that_is_asked_for(config):
     params = jax.eval_shape(learned.init, jax.random.key(0))
     loss = jax.eval_shape(learned.loss, params, first, jax.random.key(1))
     assert loss.count.shape == ()
+
+
+def test_what_shared_rows_gain_is_measured_on_every_shape(config, monkeypatch, capsys):
+    # A step and a model that are compiled in no time.
+    monkeypatch.setattr(task, "initialize", lambda model, key: {"w": np.zeros(1)})
+    taken = []
+
+    def make_train_step(*_):
+        def step(state, batch):
+            taken.append(batch["source"].shape)
+            return state, {"labels": (batch["labels"] > 0).sum()}
+
+        return step
+
+    monkeypatch.setattr("zoo.training.step.make_train_step", make_train_step)
+    few = replace(config.training, packed_length=128, tokens_per_batch=512)
+    config = replace(config, training=few)
+    rows.measure(config, rounds=1)
+    assert len(set(taken)) == 3  # two buckets and the shared rows, compiled once each
+    output = capsys.readouterr().out
+    assert "60 pairs" in output
+    corpora = prepare(config)
+    plan = task.batch_plan(config, corpora)
+    cells = plan.batches_per_epoch * plan.buckets[0].rows
+    cells *= plan.buckets[0].source_length + plan.buckets[0].target_length
+    tokens = sum(len(ids) + 1 for side in corpora.train_ids for ids in side)
+    (line,) = [line for line in output.splitlines() if "shared rows" in line]
+    assert f"{tokens / cells:.1%}" in line
+    assert f" {plan.batches_per_epoch} " in line
