@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +79,7 @@ def prepare(config: Config, tokenizer: TextTokens | None = None) -> Corpora:
         split: _encode(config.data, split, texts[split], tokenizer) for split in SPLITS
     }
     if config.training.packed_length:
-        _check_rows(config, texts["train"], ids["train"])
+        _check_rows(config, texts["train"], map(lengths_with_end, ids["train"]))
     _tell_unknown(ids["train"], tokenizer)
     return Corpora(
         **texts,
@@ -97,6 +98,16 @@ def load(data: Data, split: Split, seed: int) -> ParallelText:
     return data.read(split, seed)
 
 
+def _check_rows(
+    config: Config, text: ParallelText, lengths: Iterable[np.ndarray]
+) -> None:
+    """Refuses a sentence that is longer than a row which several pairs share."""
+    limit = config.training.packed_length
+    remedy = "remove or split it, or raise --training.packed-length"
+    for side, where in zip(lengths, config.data.where("train"), strict=True):
+        check_lengths(side, limit, where, remedy, text.line)
+
+
 def _encode(
     data: Data, split: Split, text: ParallelText, tokenizer: TextTokens
 ) -> tuple[Ids, Ids]:
@@ -107,14 +118,6 @@ def _encode(
     for ids, where in zip((source, target), data.where(split), strict=True):
         check_lengths(lengths_with_end(ids), data.max_length, where, remedy, text.line)
     return source, target
-
-
-def _check_rows(config: Config, text: ParallelText, ids: tuple[Ids, Ids]) -> None:
-    """Refuses a sentence that is longer than a row which several pairs share."""
-    limit = config.training.packed_length
-    remedy = "remove or split it, or raise --training.packed-length"
-    for side, where in zip(ids, config.data.where("train"), strict=True):
-        check_lengths(lengths_with_end(side), limit, where, remedy, text.line)
 
 
 def _tell_unknown(ids: tuple[Ids, Ids], tokenizer: TextTokens) -> None:

@@ -224,11 +224,6 @@ class BatchPlan:
     def __len__(self) -> int:
         return self._num_steps
 
-    def __getitem__(self, index: int) -> tuple[Bucket, np.ndarray]:
-        step = range(self._num_steps)[operator.index(index)]
-        epoch, position = divmod(step, self.batches_per_epoch)
-        return self._epoch(epoch)[position]
-
     def fill(
         self,
         source_ids: Sequence[Sequence[int]],
@@ -239,6 +234,11 @@ class BatchPlan:
     ) -> dict[str, np.ndarray]:
         """Returns the arrays of the pairs with these indices; see `pad_batch`."""
         return _batch_of(source_ids, target_ids, bucket, rows, special)
+
+    def __getitem__(self, index: int) -> tuple[Bucket, np.ndarray]:
+        step = range(self._num_steps)[operator.index(index)]
+        epoch, position = divmod(step, self.batches_per_epoch)
+        return self._epoch(epoch)[position]
 
     def _shuffled_epoch(self, epoch: int) -> list[tuple[Bucket, np.ndarray]]:
         generator = np.random.default_rng([self._seed % 2**64, epoch])

@@ -133,7 +133,9 @@ class PackedPlan:
         sides = [np.asarray(side)[order] for side in (source_lengths, target_lengths)]
         pairs = zip(*(side.tolist() for side in sides), strict=True)
         row_of = np.fromiter(pack(pairs, room), np.int32, len(order))
-        self._pairs = order[np.argsort(row_of, kind="stable")]
+        in_rows = order[np.argsort(row_of, kind="stable")]
+        # No larger than it must be, for what makes batches gets a copy.
+        self._pairs = in_rows.astype(np.min_scalar_type(len(order)))
         self._starts = np.concatenate([[0], np.cumsum(np.bincount(row_of))])
         num_rows = len(self._starts) - 1
         bucket = balanced_bucket(num_rows, *room, tokens_per_batch, rows_multiple)
