@@ -70,9 +70,9 @@ def test_one_pair_a_row_is_the_batch_of_buckets(pairs):
 
 
 def test_a_pair_goes_where_least_is_left():
-    # 7 fits beside 3 only, 5 beside 4 better than alone, and 9 nowhere.
-    sizes = [3, 4, 7, 5, 9]
-    assert list(pack(zip(sizes, sizes, strict=True), (10, 10))) == [0, 0, 1, 2, 3]
+    # 3 would fit beside 4 too, but fills up the row of 7; 9 fits nowhere.
+    sizes = [4, 7, 3, 5, 9]
+    assert list(pack(zip(sizes, sizes, strict=True), (10, 10))) == [0, 1, 1, 0, 2]
     # The source of the third is too long for the first row, its target is not.
     assert list(pack([(8, 2), (2, 3), (3, 5)], (10, 10))) == [0, 0, 1]
 

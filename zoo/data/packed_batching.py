@@ -129,7 +129,8 @@ class PackedPlan:
             raise InputError("no pairs to make batches of: the corpus is empty")
         room = row_lengths(source_lengths, target_lengths, length)
         # A corpus may be sorted, and long sentences need short ones beside them.
-        order = np.random.default_rng(seed % 2**64).permutation(len(source_lengths))
+        generator = np.random.default_rng([seed % 2**64, 0, 1])
+        order = generator.permutation(len(source_lengths))
         sides = [np.asarray(side)[order] for side in (source_lengths, target_lengths)]
         pairs = zip(*(side.tolist() for side in sides), strict=True)
         row_of = np.fromiter(pack(pairs, room), np.int32, len(order))
