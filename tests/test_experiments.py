@@ -223,13 +223,27 @@ def test_a_config_is_compared_and_written_in_the_lock(tmp_path, capsys, monkeypa
     assert line == "error: it was held"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["phrases-rnn", "--training.remat"], "has no blocks of a Transformer"),
+        (
+            ["phrases-bahdanau", "--training.packed-length=64"],
+            "BahdanauSeq2Seq reads a row as one sentence; leave "
+            "--training.packed-length out",
+        ),
+        (
+            ["bible-learned", "--training.packed-length=256"],
+            "packed_length is 256, but the model has 192 positions to learn",
+        ),
+    ],
+)
 def test_what_a_model_cannot_do_is_refused_before_any_text_is_read(
-    tmp_path, capsys, monkeypatch
+    tmp_path, capsys, monkeypatch, arguments, message
 ):
-    arguments = ["phrases-rnn", "--training.remat", "--workdir", tmp_path / "run"]
     monkeypatch.setattr("experiments.translate.corpus.prepare", None)
-    line = refused(capsys, monkeypatch, train, *arguments)
-    assert "has no blocks of a Transformer" in line
+    arguments = [*arguments, "--workdir", tmp_path / "run"]
+    assert message in refused(capsys, monkeypatch, train, *arguments)
     assert not (tmp_path / "run").exists()
 
 
@@ -468,6 +482,7 @@ def test_an_unknown_locale_is_refused_by_name(tmp_path, capsys, monkeypatch):
         (["--training.accumulation=0"], "accumulation is 0"),
         (["--training.ema-decay=1"], "ema_decay is 1.0"),
         (["--training.patience=-1"], "patience is -1"),
+        (["--training.packed-length=-1"], "packed_length is -1"),
         (["--training.max-minutes=-1"], "max_minutes is -1.0"),
         (["--optimizer.plateau-factor=0"], "plateau_factor is 0.0"),
         (["--data.num-test=0"], "cannot make 0 phrases"),
@@ -513,7 +528,8 @@ def test_a_translator_without_a_run_is_refused(tmp_path, capsys, monkeypatch):
 
 
 def test_where_a_run_computes_is_not_in_its_config():
-    # No result depends on the hosts, and remat is written only where it is asked for.
+    # No result depends on the hosts. What runs of before did not know is written only
+    # where it is asked for.
     for presets in (PRESETS, VISUAL_PRESETS):
         config = next(iter(presets.values()))[1]
         values = config.to_json()
@@ -525,6 +541,11 @@ def test_where_a_run_computes_is_not_in_its_config():
         changed = dataclasses.replace(config, training=training).to_json()
         assert changed["training"].pop("remat") is True
         assert changed == values
+    phrases = PRESETS["phrases"][1]
+    training = dataclasses.replace(phrases.training, packed_length=64)
+    packed = dataclasses.replace(phrases, training=training).to_json()
+    assert packed["training"].pop("packed_length") == 64
+    assert packed == phrases.to_json()
 
 
 def test_every_preset_goes_to_json_and_knows_its_name():

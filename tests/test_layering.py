@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "zoo.models": ("zoo.layers", "zoo.models"),
     "zoo.models.configs": (),
     "zoo.models.visual_configs": (),
-    "zoo.losses": (),
+    "zoo.losses": ("zoo.layers.masks",),
     "zoo.decoding": ("zoo.decoding",),
     "zoo.laws": ("zoo.models.contract",),
     "zoo.serving": ("zoo.decoding",),

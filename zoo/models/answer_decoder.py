@@ -61,7 +61,8 @@ class AnswerDecoder(Transformer, kw_only=True):
         """Returns the logits of every next token, given the true ones before it."""
         return self.logits(self.features(source, inputs, deterministic=deterministic))
 
-    def features(
+    # Rows hold one question each, so that there is nothing to say of a packing.
+    def features(  # pyrefly: ignore[bad-override]
         self, source: Source, inputs: Int[Array, "N T"], *, deterministic: bool = True
     ) -> Float[Array, "N T D"]:
         """Returns the decoder's states under teacher forcing, before the output.
@@ -83,7 +84,9 @@ class AnswerDecoder(Transformer, kw_only=True):
             )
         return states
 
-    def encode(self, source: Source, *, deterministic: bool = True) -> Memory:
+    def encode(  # pyrefly: ignore[bad-override]
+        self, source: Source, *, deterministic: bool = True
+    ) -> Memory:
         """Lets words and regions look at each other and keeps both for the decoder."""
         image, questions = source
         regions, valid = self.encode_image(image, deterministic=deterministic)

@@ -13,6 +13,9 @@ sentence; they share its memory, which is never tiled::
     start        (memory, W, max_length) -> carry, whose leaves lead with B
     step         (memory, carry, tokens [B, W], position) -> (carry, features [B, W, D])
     reorder      (carry, parents [B, W]) -> carry
+
+A model that can learn from several pairs in a row takes a `zoo.layers.masks.Packing` in
+`features`, as the argument `packing`.
 """
 
 from typing import Any, Protocol, runtime_checkable
