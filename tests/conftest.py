@@ -1,8 +1,8 @@
 """Eight virtual devices and checked shapes, for the whole suite.
 
 JAX's own setting rather than XLA_FLAGS makes the devices, so that a command which a
-test starts as a child process sees the machine as a user would. What takes long to
-compile is compiled once for all processes of a run of the suite.
+test starts as a child process sees the machine as a user would. What is compiled is
+compiled once for all processes of a run of the suite, children included.
 """
 
 import atexit
@@ -15,6 +15,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE  # read when jax is imported
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 # XLA runs the independent sums of a program side by side, and each holds a thread for
 # every device until all have come: eight threads for eight devices can wait for ever.
