@@ -14,7 +14,7 @@ from experiments.translate import plot
 from experiments.translate.viewing import view, watched_search
 from experiments.vqa import drawing, viewing
 from experiments.vqa.viewing import ANSWER, looks_of, maps_of
-from tests import test_visual_zoo as visual_models
+from tests import visual_models
 from tests.translation.test_translator import make_speller
 from zoo.data.tokenizer import Tokenizer
 from zoo.data.vqa.examples import VisualQuestions
