@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -33,7 +34,7 @@ def translator():
     tokenizer = Tokenizer.train(texts, 330)
     vocab_size = tokenizer.vocab_size
     model = zoo.create_model("transformer-tiny", vocab_size=vocab_size, **SIZES)
-    params = initialize(model, jax.random.key(0))
+    params = jax.jit(partial(initialize, model))(jax.random.key(0))
     params = jax.tree.map(lambda leaf: 3 * leaf, params)
     return Translator(model, params, tokenizer, max_length=20)
 

@@ -10,7 +10,7 @@ RUN = [
     "--training.evaluation-interval=3",
     "--training.images-per-batch=8",
 ]
-DATA = ["--data.num-train=30", "--data.num-validation=8", "--data.num-test=12"]
+DATA = ["--data.num-train=30", "--data.num-validation=8", "--data.num-test=4"]
 TINY = ["sort-of-clevr", *SIZES, "--model.attention-dim=8", *RUN, *DATA]
 QUESTION = "what is the shape of the red object?"
 

@@ -20,7 +20,7 @@ from zoo.translation.translator import Translator
 def test_a_run_leaves_everything_that_was_promised(unbroken):
     result = result_of(unbroken)
     assert result["task"] == "vqa"
-    assert result["n"] == 240
+    assert result["n"] == 80
     assert result["step"] == STEPS
     metrics = result["metrics"]
     assert set(metrics["controls"]) == {
@@ -36,7 +36,7 @@ def test_a_run_leaves_everything_that_was_promised(unbroken):
         assert look["accuracy_shown"] == pytest.approx(metrics["accuracy"], abs=1e-6)
     assert len(result["data_sha256"]["test"]) == 64
     assert (unbroken / "attention.png").read_bytes().startswith(b"\x89PNG")
-    assert len(json.loads((unbroken / "results.json").read_text())) == 240
+    assert len(json.loads((unbroken / "results.json").read_text())) == 80
     low, high = result["intervals"]["accuracy"]
     assert low < metrics["accuracy"] < high
 
