@@ -34,8 +34,7 @@ def test_the_recurrent_presets_train_too(preset, tmp_path, capsys):
 
 
 def test_where_a_run_computes_is_not_in_its_config():
-    # No result depends on the hosts. What runs of before did not know is written only
-    # where it is asked for.
+    # No result depends on the hosts; what is off unless it is asked for is left out.
     for presets in (PRESETS, VISUAL_PRESETS):
         config = next(iter(presets.values()))[1]
         values = config.to_json()
