@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "zoo.decoding": ("zoo.decoding",),
     "zoo.laws": ("zoo.models.contract",),
     "zoo.serving": ("zoo.decoding",),
+    "zoo.spreading": (),
     "zoo.metrics": ("zoo.data.answers",),
     "zoo.vqa_metrics": ("zoo.data.answers",),
     "zoo.grounding": (),
@@ -56,6 +57,7 @@ MAY_IMPORT = {
         "zoo.data",
         "zoo.pretrained",
         "zoo.runs",
+        "zoo.spreading",
     ),
     "zoo.visual": (
         "zoo.visual",
@@ -65,6 +67,7 @@ MAY_IMPORT = {
         "zoo.data",
         "zoo.pretrained",
         "zoo.runs",
+        "zoo.spreading",
     ),
     "zoo.runs": ("zoo.checkpoints", "zoo.packing", "zoo.training.records"),
     "zoo.packing": ("zoo.checkpoint_files", "zoo.pretrained.export"),

@@ -24,6 +24,7 @@ from zoo.models.visual_configs import VISUAL_FAMILIES
 from zoo.pretrained.generation import search_defaults, without_padding
 from zoo.pretrained.loading import family_of, find, load_translator
 from zoo.runs import read_params, read_search, read_section, read_size
+from zoo.spreading import by_rows, mesh_of, on_all_devices
 from zoo.translation.alignment import align_words
 from zoo.translation.attention_maps import AttentionMaps, look
 from zoo.translation.options import (
@@ -41,6 +42,7 @@ from zoo.translation.requests import (
     token_texts,
 )
 from zoo.translation.search import (
+    Common,
     Plan,
     Shape,
     bucket,
@@ -197,6 +199,17 @@ class Translator:
             min(member.max_length for member in members),
         )
 
+    def on_all_devices(self) -> "Translator":
+        """Returns the same with its parameters on every device, of every host.
+
+        They then share the sentences of a translation; of several hosts all must make
+        the same calls. For a text of many sentences.
+        """
+        params = on_all_devices(self.params)
+        return Translator(
+            self.model, params, self.tokenizer, self.max_length, self.defaults
+        )
+
     def translate(
         self,
         sentences: Sequence[str],
@@ -265,14 +278,12 @@ class Translator:
             raise InputError("required words need a search; leave sampling out")
         banned = read_banned(self.tokenizer, constraints.banned, requests)
         shapes = self._shapes(requests, max_length, min_length)
+        common = Common(banned, draw(sampling) if sampling else None)
         results = [[Hypothesis("", 0.0)] for _ in requests]
         for shape, numbers in chunks(shapes):
-            seeds = draw(sampling, numbers) if sampling else None
-            asked = given(
-                [requests[n] for n in numbers], shape, banned, seeds, self.model.pad_id
-            )
+            asked = given(requests, numbers, shape, self.model.pad_id)
             for number, hypotheses in zip(
-                numbers, self._find(plan, shape, asked), strict=True
+                numbers, self._find(plan, shape, asked, common), strict=True
             ):
                 results[number] = hypotheses[:num_best]
         for number, hypotheses in enumerate(results, start=1):
@@ -319,12 +330,12 @@ class Translator:
         scores = [0.0] * len(shapes)
         for (source_length, target_length), numbers in chunks(shapes, SCORED):
             labels = [target_ids[number] for number in numbers]
-            log_probs = _score(self.model)(
-                self.params,
+            rows = (
                 pad([source_ids[number] for number in numbers], source_length, pad_id),
                 pad([[start, *row[:-1]] for row in labels], target_length, pad_id),
                 pad(labels, target_length, pad_id),
             )
+            log_probs = _score(self.model, mesh_of(self.params))(self.params, rows)
             totals = np.asarray(log_probs)[:, first:].sum(axis=1)
             for number, row, total in zip(numbers, labels, totals, strict=True):
                 scores[number] = float(total) / (len(row) - first) ** length_penalty
@@ -409,10 +420,11 @@ class Translator:
                 request.check_room(number + 1, shape.max_length)
         return shapes
 
-    def _find(self, plan, shape, asked) -> list[list[Hypothesis]]:
+    def _find(self, plan, shape, asked, common) -> list[list[Hypothesis]]:
         """Returns the hypotheses of every row."""
-        search = compiled(self.model, self.tokenizer.vocab_size, plan, shape.max_length)
-        found = jax.device_get(search(self.params, asked))
+        size, mesh = self.tokenizer.vocab_size, mesh_of(self.params)
+        search = compiled(self.model, size, plan, shape.max_length, mesh)
+        found = jax.device_get(search(self.params, asked, common))
         return [
             [
                 Hypothesis(text, float(score), _to_end(row, self.model.eos_id))
@@ -437,8 +449,8 @@ def _to_end(tokens: list[int], eos_id: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=8)
-def _score(model):
-    return jax.jit(partial(score_pairs, model))
+def _score(model, mesh):
+    return by_rows(lambda params, rows: score_pairs(model, params, *rows), mesh)
 
 
 def _check_penalty(length_penalty: float) -> None:
