@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
@@ -69,8 +70,7 @@ def by_rows(compute: Callable[..., Any], mesh: Mesh | None) -> Callable[..., Any
         )
         return each(params, rows, *rest)
 
-    # All of what is found goes to all devices, so that each host can read it.
-    compiled = jax.jit(divided, out_shardings=NamedSharding(mesh, whole))
+    compiled = jax.jit(divided)
 
     def found(params, rows, *rest):
         number = len(jax.tree.leaves(rows)[0])
@@ -78,7 +78,8 @@ def by_rows(compute: Callable[..., Any], mesh: Mesh | None) -> Callable[..., Any
         places = np.minimum(np.arange(number + -number % mesh.size), number - 1)
         rows = jax.tree.map(lambda leaf: np.asarray(leaf)[places], rows)
         rows = _put(rows, NamedSharding(mesh, own))
-        found = jax.device_get(compiled(params, rows, *rest))
+        # Outside of the program, in which who is ready would wait for the others.
+        found = process_allgather(compiled(params, rows, *rest), tiled=True)
         return jax.tree.map(lambda leaf: leaf[:number], found)
 
     return found
