@@ -22,6 +22,7 @@ from experiments.vqa.scoring import measure_looks
 from experiments.vqa.task import _loss_of_words
 from zoo.data.vqa.controls import tiled, with_blank_image, with_other_images
 from zoo.data.vqa.sort_of_clevr import sort_of_clevr
+from zoo.runs import read_section
 from zoo.training.records import plain
 from zoo.translation.translator import Translator
 
@@ -89,6 +90,24 @@ def test_a_run_leaves_everything_that_was_promised(unbroken):
     assert len(json.loads((unbroken / "results.json").read_text())) == 240
     low, high = result["intervals"]["accuracy"]
     assert low < metrics["accuracy"] < high
+
+
+def assert_one_device_answers_alike(workdir):
+    """Compares with the answers of a run, which all devices have given."""
+    questions = data_from_json(read_section(workdir, "data")).read("test", 0)
+    answers, _ = zoo.load(workdir).predict(questions)
+    rows = json.loads((workdir / "results.json").read_text())
+    assert [row["answer"] for row in rows] == answers
+    assert len(set(answers)) > 1
+
+
+def test_one_device_answers_and_looks_as_all_do(unbroken):
+    assert_one_device_answers_alike(unbroken)
+    questions = data_from_json(read_section(unbroken, "data")).read("test", 0)
+    one = zoo.load(unbroken)
+    ours, theirs = one.on_all_devices().looks(questions), one.looks(questions)
+    for name, weights in theirs.items():
+        np.testing.assert_allclose(ours[name], weights, atol=1e-5)
 
 
 def test_a_finished_run_prints_its_result_again(unbroken, capsys):
@@ -228,6 +247,7 @@ def test_a_model_that_writes_its_answers_trains_and_answers(
         ["sort-of-clevr-decoder", *sizes, *RUN, *small, *DATA, f"--workdir={workdir}"]
     )
     assert set(result_of(workdir)["metrics"]["grounding"]) == {"layer 1"}
+    assert_one_device_answers_alike(workdir)
     found = zoo.load(workdir).answer(picture, QUESTION)
     assert len(found) == 4
     assert 1 >= sum(x.probability for x in found) > 0
