@@ -92,19 +92,21 @@ def test_a_run_leaves_everything_that_was_promised(unbroken):
     assert low < metrics["accuracy"] < high
 
 
-def assert_one_device_answers_alike(workdir):
-    """Compares with the answers of a run, which all devices have given."""
+def assert_one_device_answers_as_all_do(workdir):
+    """Compares with the answers of a run too, which all devices have given."""
     questions = data_from_json(read_section(workdir, "data")).read("test", 0)
-    answers, _ = zoo.load(workdir).predict(questions)
+    one = zoo.load(workdir)
+    answers, probabilities = one.predict(questions)
     rows = json.loads((workdir / "results.json").read_text())
     assert [row["answer"] for row in rows] == answers
-    assert len(set(answers)) > 1
+    ours, theirs = one.on_all_devices().predict(questions)[1], probabilities
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    assert np.ptp(theirs) > 1e-3
+    return one, questions
 
 
 def test_one_device_answers_and_looks_as_all_do(unbroken):
-    assert_one_device_answers_alike(unbroken)
-    questions = data_from_json(read_section(unbroken, "data")).read("test", 0)
-    one = zoo.load(unbroken)
+    one, questions = assert_one_device_answers_as_all_do(unbroken)
     ours, theirs = one.on_all_devices().looks(questions), one.looks(questions)
     for name, weights in theirs.items():
         np.testing.assert_allclose(ours[name], weights, atol=1e-5)
@@ -247,7 +249,7 @@ def test_a_model_that_writes_its_answers_trains_and_answers(
         ["sort-of-clevr-decoder", *sizes, *RUN, *small, *DATA, f"--workdir={workdir}"]
     )
     assert set(result_of(workdir)["metrics"]["grounding"]) == {"layer 1"}
-    assert_one_device_answers_alike(workdir)
+    assert_one_device_answers_as_all_do(workdir)
     found = zoo.load(workdir).answer(picture, QUESTION)
     assert len(found) == 4
     assert 1 >= sum(x.probability for x in found) > 0
