@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "zoo.decoding": ("zoo.decoding",),
     "zoo.laws": ("zoo.models.contract",),
     "zoo.serving": ("zoo.decoding",),
+    "zoo.spreading": (),
     "zoo.metrics": ("zoo.data.answers",),
     "zoo.vqa_metrics": ("zoo.data.answers",),
     "zoo.grounding": (),
@@ -57,6 +58,7 @@ MAY_IMPORT = {
         "zoo.data",
         "zoo.pretrained",
         "zoo.runs",
+        "zoo.spreading",
     ),
     "zoo.visual": (
         "zoo.visual",
@@ -66,6 +68,7 @@ MAY_IMPORT = {
         "zoo.data",
         "zoo.pretrained",
         "zoo.runs",
+        "zoo.spreading",
     ),
     "zoo.runs": (
         "zoo.checkpoints",

@@ -6,19 +6,26 @@ must always go on, repeat no more than the interval between two checkpoints and 
 trained while the second one was written, and end with the parameters of a run that
 nobody killed, bit for bit.
 
-    python -m benchmarks.faults.kills translate --kills 50
-    python -m benchmarks.faults.kills vqa --kills 50
+    python -m benchmarks.faults.kills --kills 50
+    python -m benchmarks.faults.kills vqa --kills 50 --folder DIR
+
+Each kill is told at once, and of each task one line at the end. What is in the folder
+already is not done again.
 """
 
 import argparse
 import hashlib
+import itertools
+import json
+import math
 import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import tensorstore
@@ -35,12 +42,13 @@ COMMON = [
 TASKS = {
     "translate": [
         "--data.num-train=300",
-        "--data.num-validation=10",
-        "--data.num-test=10",
+        "--data.num-validation=2",
+        "--data.num-test=2",
         "--model.vocab-size=600",
         "--model.model-dim=16",
         "--model.mlp-dim=16",
         "--model.num-heads=2",
+        "--model.num-layers=1",
         "--training.tokens-per-batch=512",
         "--training.num-buckets=1",
     ],
@@ -57,9 +65,9 @@ TASKS = {
     ],
 }
 
-
 # Tiny models are compiled for longer than they train.
 COMPILED_ONCE = {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
@@ -117,28 +125,48 @@ def parameters(workdir: Path) -> str:
     return digest.hexdigest()
 
 
-def storm(task: str, workdir: Path, kills: int, num_steps: int, seed: int) -> Count:
-    """Trains to the end, killed so many times, or as often as the run is long."""
-    rng, count = random.Random(seed), Count()
+def storm(
+    task: str,
+    workdir: Path,
+    kills: int,
+    num_steps: int,
+    seed: int,
+    *,
+    count: Count | None = None,
+    keep: Callable[[Count], None] = lambda count: None,
+    until: float = math.inf,
+) -> Count:
+    """Trains to the end, killed so many times, or as often as the run is long.
+
+    Args:
+        count: what came of the kills before, which count as some of those.
+        keep: is told after every kill.
+        until: by `time.monotonic`, after which nothing is killed any more.
+    """
+    count = count or Count()
+    rng = random.Random(f"{seed} {count.kills}")
     arguments = command(task, workdir, num_steps, seed)
     environment = COMPILED_ONCE | {"JAX_COMPILATION_CACHE_DIR": f"{workdir.parent}/jax"}
-    longest = 10.0  # that a process has lived, in seconds
+    reach = 10.0  # seconds from a start to its first checkpoint
     while True:
         before, started = max(finished_steps(workdir), default=0), time.monotonic()
         at_any_time = rng.random() < 0.5
-        deadline = started + rng.uniform(0, longest)
+        deadline = started + rng.uniform(0, 1.5 * reach)
         with subprocess.Popen(
             arguments,
             env=environment | os.environ,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         ) as run:
-            while count.kills < kills and run.poll() is None:
+            while (
+                count.kills < kills and time.monotonic() < until and run.poll() is None
+            ):
                 if at_any_time:
                     if time.monotonic() >= deadline:
                         run.kill()
                         break
                 elif max(finished_steps(workdir), default=0) > before:
+                    reach = time.monotonic() - started
                     if rng.random() < 0.5:
                         time.sleep(rng.uniform(0, 0.5))
                     elif not _begins_to_save(run, workdir):
@@ -146,14 +174,14 @@ def storm(task: str, workdir: Path, kills: int, num_steps: int, seed: int) -> Co
                     time.sleep(rng.uniform(0, 0.03))
                     run.kill()
                     break
-                time.sleep(0.005)
+                time.sleep(0.01)
             errors = run.communicate()[1].decode()
-        longest = max(longest, time.monotonic() - started)
         if run.returncode == 0:
             return count
         if run.returncode > 0:
             raise SystemExit(f"unrecoverable after {count.kills} kills: {errors}")
         _look(workdir, count)
+        keep(count)
 
 
 def _begins_to_save(run: subprocess.Popen, workdir: Path) -> bool:
@@ -183,28 +211,85 @@ def _look(workdir: Path, count: Count) -> None:
         count.most_repeated = max(count.most_repeated, repeated)
 
 
+def suffer(task: str, folder: Path, kills: int, num_steps: int, until: float) -> bool:
+    """Kills runs of a task until there were so many kills; prints what came of them.
+
+    Returns:
+        Whether there were as many before the time was over.
+    """
+    total, runs, began = Count(), 0, time.monotonic()
+    for seed in itertools.count():
+        if total.kills >= kills or (seed and time.monotonic() >= until):
+            break
+        place = folder / task / str(seed)
+        place.mkdir(parents=True, exist_ok=True)
+        count = _killed(task, place, kills - total.kills, num_steps, seed, until)
+        runs += 1
+        total = Count(
+            total.kills + count.kills,
+            total.mid_save + count.mid_save,
+            total.damaged + count.damaged,
+            max(total.most_repeated, count.most_repeated),
+        )
+    print(
+        f"{task}: {total.kills} kills of {runs} runs, {total.mid_save} while a "
+        f"checkpoint was written: 0 unrecoverable, 0 checkpoints damaged, final "
+        f"parameters bit-equal, {total.most_repeated} updates repeated at most; "
+        f"{time.monotonic() - began:.0f} s",
+        flush=True,
+    )
+    return total.kills >= kills
+
+
+def _killed(task, place, kills, num_steps, seed, until) -> Count:
+    """Returns what came of killing a run; goes on with what is in its folder."""
+    record = place / "kills.json"
+    known = json.loads(record.read_text()) if record.exists() else {}
+    count = Count(**known.get("count", {}))
+    if known.get("equal"):
+        return count
+
+    def write(**more):
+        record.write_text(json.dumps({"count": asdict(count), **more}))
+
+    def keep(count):
+        write()
+        print(f"{task}, seed {seed}: {count}", flush=True)
+
+    storm(task, place / "whole", 0, num_steps, seed)
+    left = {"count": count, "keep": keep, "until": until}
+    storm(task, place / "killed", kills, num_steps, seed, **left)
+    if parameters(place / "whole") != parameters(place / "killed"):
+        raise SystemExit(f"{task}, seed {seed}: the final parameters differ")
+    if count.damaged:
+        raise SystemExit(f"{task}, seed {seed}: {count.damaged} checkpoints damaged")
+    if count.most_repeated > INTERVAL:
+        raise SystemExit(f"{task}: {count.most_repeated} updates were repeated")
+    write(equal=True)
+    return count
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("task", choices=TASKS)
-    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("task", nargs="?", choices=[*TASKS, "both"], default="both")
+    parser.add_argument("--kills", type=int, default=50, help="of each task")
     parser.add_argument("--num-steps", type=int, default=1_000)
+    parser.add_argument("--minutes", type=float, default=40, help="at most, of all")
+    parser.add_argument("--folder", type=Path, help="to go on in, if it was stopped")
     arguments = parser.parse_args()
-    task, num_steps, total, seed = arguments.task, arguments.num_steps, Count(), 0
+    tasks = list(TASKS) if arguments.task == "both" else [arguments.task]
+    began, missing = time.monotonic(), []
     with tempfile.TemporaryDirectory() as name:
-        while total.kills < arguments.kills:
-            whole, killed = Path(name, f"whole-{seed}"), Path(name, f"killed-{seed}")
-            storm(task, whole, 0, num_steps, seed)
-            left = arguments.kills - total.kills
-            count = storm(task, killed, left, num_steps, seed)
-            equal = parameters(whole) == parameters(killed)
-            print(f"seed {seed}: {count}, final parameters equal: {equal}", flush=True)
-            if not equal or count.damaged:
-                raise SystemExit(1)
-            if count.most_repeated > INTERVAL:
-                raise SystemExit(f"{count.most_repeated} updates were repeated")
-            total.kills += count.kills
-            seed += 1
-    print(f"{total.kills} kills, 0 unrecoverable")
+        folder = arguments.folder or Path(name)
+        for number, task in enumerate(tasks, start=1):
+            until = began + 60 * arguments.minutes * number / len(tasks)
+            if not suffer(task, folder, arguments.kills, arguments.num_steps, until):
+                missing.append(task)
+    if missing:
+        raise SystemExit(
+            f"the time was over before {arguments.kills} kills of "
+            f"{' and '.join(missing)}; the same --folder goes on"
+        )
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ def evaluate(arguments: Arguments) -> None:
 
     _check(arguments)
     translator = Translator.from_run(arguments.model, average=arguments.average)
+    translator = translator.on_all_devices()
     data = data_from_json(read_section(arguments.model, "data"))
     if arguments.source is None:
         text = load(data, arguments.split, read_seed(arguments.model))

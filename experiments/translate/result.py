@@ -1,6 +1,6 @@
 """The end of a run: its test set translated, scored and written down."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
@@ -19,28 +19,51 @@ from experiments.translate.scoring import (
 )
 from experiments.translate.validation import WATCHED
 from zoo.checkpoint_steps import SavedSteps
+from zoo.training.hosts import agree, fingerprint_of_arrays
 from zoo.training.records import write_json
 from zoo.training.run import Fitted
 from zoo.translation.translator import Translator
 
 
-def conclude(
-    config: Config,
-    corpora: Corpora,
-    console: Console,
-    fitted: Fitted,
-    made_by: dict[str, Any],
-) -> dict[str, Any]:
-    """Translates the test set, and writes `test.txt`, a picture and `result.json`.
+@dataclass(frozen=True)
+class Tested:
+    """The translations of a test set.
+
+    Attributes:
+        translator: with its parameters on one device of this host.
+        averaged: checkpoints whose mean has translated.
+    """
+
+    translator: Translator
+    averaged: int
+    translations: list[str]
+
+
+def translate_test(config: Config, corpora: Corpora) -> Tested:
+    """Translates the test set, on all devices of all hosts.
 
     A run that ended early has perhaps fewer checkpoints than are to be averaged; then
     it is tested with those that it has, and the result says how many they are.
     """
-    workdir, text = config.workdir, corpora.test
-    saved = SavedSteps(workdir / "checkpoints")
+    saved = SavedSteps(config.workdir / "checkpoints")
     averaged = len(saved.last_steps(config.decoding.average)) or 1
-    translator = Translator.from_run(workdir, average=averaged)
-    translations = translate_all(translator, text.source, config.decoding)
+    translator = Translator.from_run(config.workdir, average=averaged)
+    agree("parameters to test", lambda: fingerprint_of_arrays(translator.params))
+    divided = translator.on_all_devices()
+    translations = translate_all(divided, corpora.test.source, config.decoding)
+    return Tested(translator, averaged, translations)
+
+
+def conclude(
+    config: Config,
+    corpora: Corpora,
+    tested: Tested,
+    console: Console,
+    fitted: Fitted,
+    made_by: dict[str, Any],
+) -> dict[str, Any]:
+    """Writes `test.txt`, a picture and `result.json`; returns the result."""
+    workdir, text, translations = config.workdir, corpora.test, tested.translations
     write_lines(workdir / "test.txt", translations)
     counts = count(
         translations,
@@ -51,12 +74,12 @@ def conclude(
     scores = scores_of(counts, text.category)
     picture = workdir / "attention.png"
     shown = max(range(min(len(text), WATCHED)), key=lambda n: len(text.target[n]))
-    drawn = draw(translator, text.source[shown], translations[shown], picture)
+    drawn = draw(tested.translator, text.source[shown], translations[shown], picture)
     metrics = asdict(scores)
     signature = metrics.pop("signature")
     result = {
         "task": "translate",
-        "model": type(translator.model).__name__,
+        "model": type(tested.translator.model).__name__,
         "preset": name_of(config),
         "data": config.to_json()["data"],
         "data_sha256": corpora.sha256(),
@@ -67,7 +90,7 @@ def conclude(
         "signature": signature,
         "seed": config.seed,
         "step": fitted.step,
-        "averaged": averaged,
+        "averaged": tested.averaged,
         "params": fitted.params,
         "seconds": fitted.clock(),
         **made_by,

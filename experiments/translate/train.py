@@ -45,7 +45,7 @@ def train(config: Config) -> dict[str, Any] | None:
 def _train(config: Config, started: float) -> dict[str, Any] | None:
     from experiments.translate.corpus import prepare
     from experiments.translate.initial import with_initial
-    from experiments.translate.result import conclude
+    from experiments.translate.result import conclude, translate_test
     from experiments.translate.task import check, task
     from zoo.runs import SEARCH
     from zoo.training.alone import alone
@@ -92,8 +92,10 @@ def _train(config: Config, started: float) -> dict[str, Any] | None:
             # The best and one to fall back on, or as many as are averaged.
             keep_last=max(2, config.decoding.average),
         )
+        tested = translate_test(config, corpora)
         return by_first(
-            "concluded", lambda: conclude(config, corpora, console, fitted, made_by)
+            "concluded",
+            lambda: conclude(config, corpora, tested, console, fitted, made_by),
         )
 
 

@@ -1,5 +1,9 @@
-"""What a model in training is worth: its loss, and how well it translates a little."""
+"""What a model in training is worth: its loss, and how well it translates a little.
 
+All devices that train share the work.
+"""
+
+import math
 from functools import partial
 
 import jax
@@ -11,6 +15,7 @@ from zoo.data.batching import SpecialIds, evaluation_batches
 from zoo.data.text import ParallelText
 from zoo.losses import sequence_loss
 from zoo.models.contract import Seq2Seq
+from zoo.spreading import divide
 from zoo.training.step import TrainState
 from zoo.translation.translator import Translator
 
@@ -34,6 +39,7 @@ class Validation:
             *corpora.validation_ids,
             tokens_per_batch=config.training.tokens_per_batch,
             num_buckets=1,
+            rows_multiple=math.lcm(8, jax.device_count()),
             special=special_ids(model),
         )
         self._loss = jax.jit(partial(sequence_loss, model, key=None))
@@ -43,7 +49,7 @@ class Validation:
         params = state.eval_params
         total = count = 0.0
         for _, batch in self._batches:
-            loss = self._loss(params, batch)
+            loss = self._loss(params, divide(params, batch))
             total, count = total + float(loss.plain), count + float(loss.count)
         translator = Translator(
             self._model, params, self._tokenizer, self._data.max_length

@@ -65,7 +65,7 @@ def evaluate(arguments: Arguments) -> None:
         answers = read_results(arguments.results, questions.question_ids)
         control, seen = {}, {}
     else:
-        answerer = VisualAnswerer.from_run(arguments.model)
+        answerer = VisualAnswerer.from_run(arguments.model).on_all_devices()
         answers, _ = answerer.predict(questions)
         if arguments.output is not None:
             write_results(arguments.output, questions.question_ids, answers)

@@ -1,7 +1,10 @@
 """The end of a run: its test set read once, answered, scored and written down."""
 
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
 from rich.console import Console
 
 from experiments.vqa.config import Config, name_of
@@ -15,33 +18,60 @@ from experiments.vqa.scoring import (
     show,
     signature,
 )
-from zoo.data.vqa.examples import sha256
+from zoo.data.vqa.examples import VisualQuestions, sha256
+from zoo.training.hosts import agree, fingerprint_of_arrays
 from zoo.training.records import write_json
 from zoo.training.run import Fitted
 from zoo.visual.answerer import VisualAnswerer
 from zoo.vqa_metrics import accuracy, write_results
 
 
-def conclude(
-    config: Config,
-    dataset: Dataset,
-    console: Console,
-    fitted: Fitted,
-    made_by: dict[str, Any],
-) -> dict[str, Any]:
-    """Answers the test set; writes `results.json`, a sheet and `result.json`."""
-    workdir = config.workdir
+@dataclass(frozen=True)
+class Tested:
+    """The answers to a test set, and what they are worth.
+
+    Attributes:
+        answerer: with its parameters on one device of this host.
+        scores: of each answer, from 0 to 1.
+    """
+
+    answerer: VisualAnswerer
+    questions: VisualQuestions
+    answers: list[str]
+    scores: Float[np.ndarray, "N"]
+    metrics: dict[str, Any]
+
+
+def answer_test(config: Config, dataset: Dataset) -> Tested:
+    """Reads the test set and answers it, on all devices of all hosts."""
     questions = config.data.read("test", config.seed)
-    answerer = VisualAnswerer.from_run(workdir)
-    answers, _ = answerer.predict(questions)
-    write_results(workdir / "results.json", questions.question_ids, answers)
+    answerer = VisualAnswerer.from_run(config.workdir)
+    agree("test set", lambda: sha256(questions))
+    agree("parameters to test", lambda: fingerprint_of_arrays(answerer.params))
+    divided = answerer.on_all_devices()
+    answers, _ = divided.predict(questions)
     scores = scores_of(questions, answers)
     metrics = as_metrics(
         scores,
         questions,
-        controls(answerer, questions, dataset.train),
-        measure_looks(answerer, questions),
+        controls(divided, questions, dataset.train),
+        measure_looks(divided, questions),
     )
+    return Tested(answerer, questions, answers, scores, metrics)
+
+
+def conclude(
+    config: Config,
+    dataset: Dataset,
+    tested: Tested,
+    console: Console,
+    fitted: Fitted,
+    made_by: dict[str, Any],
+) -> dict[str, Any]:
+    """Writes `results.json`, a sheet and `result.json`; returns the result."""
+    workdir, answerer = config.workdir, tested.answerer
+    questions, scores, metrics = tested.questions, tested.scores, tested.metrics
+    write_results(workdir / "results.json", questions.question_ids, tested.answers)
     picture = workdir / "attention.png"
     if answerer.grid is not None:
         draw_sheet(answerer, questions, choose(questions, scores), picture)

@@ -24,6 +24,7 @@ from zoo.losses import (
 )
 from zoo.models.contract import Seq2Seq
 from zoo.models.visual_contract import initialize
+from zoo.spreading import divide
 from zoo.training.hosts import own_share, several
 from zoo.training.run import Task
 from zoo.training.step import LossFunction, TrainState
@@ -41,7 +42,7 @@ def task(config: Config, dataset: Dataset) -> Task:
     questions = encode(config, dataset, dataset.train)
     plan = GroupPlan(
         questions.image_of,
-        images_per_batch=_whole_rows(training),
+        images_per_batch=_rows(training, training.accumulation),
         questions_per_image=training.questions_per_image,
         num_steps=training.num_steps,
         seed=config.seed,
@@ -63,7 +64,7 @@ def task(config: Config, dataset: Dataset) -> Task:
         ),
         batches_per_epoch=plan.batches_per_epoch,
         shapes=(
-            f"{_whole_rows(training)} images ({image}) with up to "
+            f"{_rows(training, training.accumulation)} images ({image}) with up to "
             f"{training.questions_per_image} questions each"
         ),
         evaluate=Validation(config, dataset, model, loss),
@@ -79,9 +80,9 @@ def check(config: Config) -> None:
         rematerialized(build(config.model))
 
 
-def _whole_rows(training: VisualTraining) -> int:
+def _rows(training: VisualTraining, portions: int) -> int:
     """Returns images a batch, so many that every device has as many of each portion."""
-    multiple = jax.device_count() * training.accumulation
+    multiple = jax.device_count() * portions
     return math.ceil(training.images_per_batch / multiple) * multiple
 
 
@@ -156,10 +157,10 @@ class Validation:
         total = count = 0.0
         for _, batch in evaluation_batches(
             self._encoded,
-            images_per_batch=self._training.images_per_batch,
+            images_per_batch=_rows(self._training, 1),
             questions_per_image=self._training.questions_per_image,
         ):
-            loss = self._loss(params, batch)
+            loss = self._loss(params, divide(params, batch))
             total, count = total + float(loss.plain), count + float(loss.count)
         answers, _ = self._answerer.with_params(params).predict(self._questions)
         scores = scores_of(self._questions, answers)

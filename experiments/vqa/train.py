@@ -39,7 +39,7 @@ def train(config: Config) -> dict[str, Any] | None:
 def _train(config: Config, started: float) -> dict[str, Any] | None:
     from experiments.vqa.dataset import prepare
     from experiments.vqa.initial import with_tower
-    from experiments.vqa.result import conclude
+    from experiments.vqa.result import answer_test, conclude
     from experiments.vqa.task import check, task
     from zoo.training.alone import alone
     from zoo.training.hosts import agree, by_first, fingerprint, is_first
@@ -84,8 +84,10 @@ def _train(config: Config, started: float) -> dict[str, Any] | None:
             started=started,
             console=console,
         )
+        tested = answer_test(config, dataset)
         return by_first(
-            "concluded", lambda: conclude(config, dataset, console, fitted, made_by)
+            "concluded",
+            lambda: conclude(config, dataset, tested, console, fitted, made_by),
         )
 
 

@@ -2,11 +2,13 @@
 
     python -m tests.training.one_of_two FOLDER PORT PROCESS [STOP | refused]
 
-The first start compares what two hosts train with what one trains, then trains a run
-in which process 1 is sent SIGTERM at step STOP; later ones go on with it. "refused" is
+The first start goes on with what one host has begun, and leaves what came of it; then
+it trains a run in which process 1 is sent SIGTERM at step STOP; later ones go on with
+it. "refused" is
 a run of which process 1 finds something that somebody must mend.
 """
 
+import json
 import os
 import signal
 import sys
@@ -16,11 +18,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 from rich.console import Console
 
 from experiments.command import on_hosts
+from tests.test_spreading import measured
 from tests.training import test_devices as devices
 from tests.training.test_faults import linear
+from zoo.checkpoints import Checkpoints
 from zoo.data.loading import made_ahead
 from zoo.errors import InputError
 from zoo.training.config import HostsConfig, OptimizerConfig, TrainingConfig
@@ -29,7 +34,6 @@ from zoo.training.hosts import (
     agree,
     by_first,
     is_first,
-    local_copy,
     own_share,
     wait_for_all,
 )
@@ -45,17 +49,28 @@ TRAINING = TrainingConfig(
 OPTIMIZER = OptimizerConfig(warmup_steps=1)
 
 
-def train_as_one(path):
-    """Trains the tiny preset for ten steps, and leaves its parameters."""
+def train_as_one(folder):
+    """Trains the tiny preset on to ten steps; leaves parameters, loss and tokens."""
     loss, params = devices.loss_and_params()
-    driver = make_driver("jit", devices.make_step(loss, 1))
-    state = driver.place(init_state(params, devices.OPTIMIZER))
-    for batch in devices.batches(10):
+    driver = make_driver("sharded", devices.make_step(loss, 1))
+    with Checkpoints(folder / "begun") as checkpoints:
+        abstract = init_state(params, devices.OPTIMIZER)
+        step, state, _ = checkpoints.restore_newest(abstract)
+    state = driver.place(state)
+    for batch in list(devices.batches(10))[step:]:
         own = own_share().rows(devices.ROWS)
         rows = {name: array[own] for name, array in batch.items()}
         state, _ = driver.step(state, driver.split(rows))
-    leaves = jax.tree.leaves(local_copy(driver.gather(state).params))
-    by_first("saved", lambda: np.savez(path, *leaves))
+    state = driver.gather(state)
+    found_loss, found = measured(state.params)
+    values = [[float(x) for x in found_loss], [x.tokens for x in found]]
+    leaves = process_allgather(jax.tree.leaves(state.params), tiled=True)
+
+    def leave():
+        np.savez(folder / "params.npz", *leaves)
+        (folder / "measured.json").write_text(json.dumps(values))
+
+    by_first("left", leave)
 
 
 def begin(key):
@@ -112,7 +127,7 @@ def main(folder, port, process, stop=None):
     assert several
     agree("folder", lambda: folder.encode().hex().ljust(64, "0")[:64])
     if stop is not None:
-        train_as_one(Path(folder) / "params.npz")
+        train_as_one(Path(folder))
         by_first("made", (Path(folder) / "run").mkdir)
     stop = int(stop) if stop is not None and process == "1" else None
     fit(Path(folder) / "run", task(own_share(), stop))

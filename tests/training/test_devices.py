@@ -13,6 +13,7 @@ from zoo.errors import InputError
 from zoo.layers.blocks import rematerialized
 from zoo.losses import TokenLoss, tied_cross_entropy
 from zoo.models.contract import initialize
+from zoo.spreading import mesh_of
 from zoo.training.devices import make_driver
 from zoo.training.plateau import observe
 from zoo.training.step import init_state, make_train_step
@@ -22,10 +23,8 @@ ROWS, LENGTH, VOCAB = 16, 6, 23
 OPTIMIZER = optax.sgd(0.5)
 
 
-@cache
-def loss_and_params(remat=False):
-    """Returns the loss of the tiny preset and parameters of it."""
-    model = zoo.create_model(
+def tiny_model():
+    return zoo.create_model(
         "transformer-tiny",
         vocab_size=VOCAB,
         model_dim=16,
@@ -34,6 +33,12 @@ def loss_and_params(remat=False):
         num_layers=1,
         dropout_rate=0.0,
     )
+
+
+@cache
+def loss_and_params(remat=False):
+    """Returns the loss of the tiny preset and parameters of it."""
+    model = tiny_model()
     model = rematerialized(model) if remat else model
 
     def loss(params, batch, key):
@@ -69,14 +74,14 @@ def make_step(loss, accumulation):
     return make_train_step(loss, OPTIMIZER, key, accumulation=accumulation)
 
 
-def trained(loss, params, name, num_devices, accumulation=1, model_devices=1):
+def trained(loss, params, name, num_devices, accumulation=1, model_devices=1, steps=10):
     step = make_step(loss, accumulation)
     driver = make_driver(
         name, step, jax.devices()[:num_devices], model_devices=model_devices
     )
     state = driver.place(init_state(params, OPTIMIZER))
     losses = []
-    for batch in batches(10):
+    for batch in batches(steps):
         state, metrics = driver.step(state, driver.split(batch))
         losses.append(float(metrics["loss"]))
     return jax.device_get(driver.gather(state)), losses
@@ -222,15 +227,24 @@ def test_a_model_without_heads_is_not_cut_by_heads():
         driver.place(init_state(PRODUCTS, OPTIMIZER))
 
 
-def test_a_state_in_shards_is_saved_whole_and_goes_on_under_any_driver(parts, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "model_devices"),
+    [("sharded", 1), ("jit", 2), ("pmap", 1)],
+    ids=["sharded 8", "4 x 2", "pmap 8"],
+)
+def test_a_state_in_parts_is_saved_whole_and_goes_on_under_any_driver(
+    parts, tmp_path, name, model_devices
+):
     begun = init_state(parts[1], OPTIMIZER)
-    sharded = make_driver("sharded", make_step(parts[0], 1))
+    driver = make_driver(name, make_step(parts[0], 1), model_devices=model_devices)
     with Checkpoints(tmp_path) as checkpoints:
-        saved = sharded.gather(sharded.place(begun))
+        saved = driver.gather(driver.place(begun))
         checkpoints.save(1, saved, loss=1.0, note={})
         restored = checkpoints.restore(1, begun)
     for name, options in (("jit", {"model_devices": 2}), ("pmap", {}), ("sharded", {})):
         driver = make_driver(name, make_step(parts[0], 1), jax.devices()[:4], **options)
         found = driver.gather(driver.place(restored))
+        # Evaluation is divided among the devices that have the parameters.
+        assert mesh_of(found.params).size == 4
         for ours, theirs in zip(*map(jax.tree.leaves, (found, begun)), strict=True):
             np.testing.assert_array_equal(ours, theirs)

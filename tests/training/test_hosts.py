@@ -1,5 +1,7 @@
 """What the hosts of a run have to have in common."""
 
+import ctypes
+import os
 import signal
 
 import jax
@@ -78,15 +80,47 @@ def test_the_first_host_says_whether_a_run_is_finished(process, tmp_path, monkey
     assert (asked, result) == (([True], {"bleu": 3}), ([False], {}))[process]
 
 
-def test_after_training_on_several_hosts_a_signal_ends_a_process(monkeypatch):
+@pytest.fixture
+def heard(monkeypatch):
+    """Returns the signals that JAX hears of, by a handler in C as it has one."""
+    heard = []
     monkeypatch.setattr(hosts, "several", lambda: True)
-    before = signal.signal(signal.SIGTERM, lambda number, frame: None)  # as JAX does
-    try:
-        with hosts.stop_requests():
-            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(heard.append)
+    ctypes.pythonapi.PyOS_setsig(signal.SIGTERM, handler)
+    yield heard
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_after_training_on_several_hosts_a_signal_ends_a_process(heard):
+    with hosts.stop_requests():
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_of_two_signals_to_a_host_all_hear_the_first_and_the_second_ends_it(
+    heard, monkeypatch, first, second
+):
+    exits = []
+    monkeypatch.setattr("os._exit", exits.append)
+    monkeypatch.setattr(
+        hosts.multihost_utils, "reached_preemption_sync_point", lambda step: step == 1
+    )
+
+    def trained():
+        with hosts.stop_requests() as (received, poll):
+            os.kill(os.getpid(), first)
+            poll()
+            assert (heard, exits, received) == ([signal.SIGTERM], [], [])
+            poll()
+            assert received == [first]
+            os.kill(os.getpid(), second)
+            assert exits == [128 + second]
+
+    with pytest.raises(SystemExit, match=str(128 + first)):
+        trained()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.test_spreading import measured
 from tests.training import one_of_two, test_devices
 from zoo.checkpoints import Checkpoints
 from zoo.data.loading import WHOLE
@@ -46,14 +48,23 @@ def start_both(folder, *arguments):
 def stopped(tmp_path_factory):
     """Returns the folder of a run of two hosts, one of which was sent SIGTERM."""
     folder = tmp_path_factory.mktemp("hosts")
+    loss, params = test_devices.loss_and_params()
+    state, _ = test_devices.trained(loss, params, "sharded", 8, steps=5)
+    with Checkpoints(folder / "begun") as checkpoints:
+        checkpoints.save(5, state, loss=1.0, note={})
     statuses, outputs = start_both(folder, "20")
     assert statuses == [143, 143], outputs
+    shutil.copytree(folder / "run", folder / "moved")
     return folder
 
 
-def test_two_hosts_train_as_one_device(stopped):
+def test_two_hosts_go_on_as_one_device_would_and_evaluate_as_one(stopped):
     loss, params = test_devices.loss_and_params()
     state, _ = test_devices.trained(loss, params, "jit", 1)
+    found_loss, tokens = json.loads((stopped / "measured.json").read_text())
+    expected_loss, expected = measured(state.params)
+    np.testing.assert_allclose(found_loss, expected_loss, rtol=1e-5)
+    assert tokens == [list(x.tokens) for x in expected]
     with np.load(stopped / "params.npz") as found:
         for ours, theirs in zip(
             found.values(), jax.tree.leaves(state.params), strict=True
@@ -87,8 +98,10 @@ def test_a_signal_to_one_host_stops_both_at_one_step_and_both_go_on(stopped, tmp
     end, ours, note = last_checkpoint(workdir)
     assert (end, note["ended"]) == (one_of_two.STEPS, True)
 
-    one_of_two.fit(tmp_path, one_of_two.task(WHOLE))
-    np.testing.assert_allclose(ours, last_checkpoint(tmp_path)[1], rtol=1e-6)
+    # What nobody stopped, and what goes on in one process, with eight devices.
+    for alone in (tmp_path, stopped / "moved"):
+        one_of_two.fit(alone, one_of_two.task(WHOLE))
+        np.testing.assert_allclose(ours, last_checkpoint(alone)[1], rtol=1e-6)
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
     assert steps == sorted(steps)

@@ -78,7 +78,7 @@ def test_shapes_are_bucketed_so_that_compilations_are_few(speller):
             speller.translate([" ".join("a" * length)] * count, beam_size=1)
     assert search.compiled.cache_info().currsize == 1, "the length limit is 20"
     size, plan = speller.tokenizer.vocab_size, search.Plan(1, 1.0)
-    compiled = search.compiled(speller.model, size, plan, 20)._cache_size()
+    compiled = search.compiled(speller.model, size, plan, 20, None)._cache_size()
     # Sources are padded to 16 and 20, and their number to 1, 8 and 64.
     assert compiled == 2 * len(search.ROWS)
 
@@ -289,7 +289,7 @@ def test_another_wish_of_the_same_shape_needs_no_other_compilation(speller):
     def size(**options):
         speller.translate(["a b"], beam_size=2, max_length=9, **options)
         return sum(
-            search.compiled(speller.model, 12, plan, 9)._cache_size()
+            search.compiled(speller.model, 12, plan, 9, None)._cache_size()
             for plan in (search.Plan(2, 1.0), search.Plan(1, 1.0, top_k=3))
         )
 

@@ -46,7 +46,7 @@ class Driver(Protocol):
         ...
 
     def gather(self, state: TrainState) -> TrainState:
-        """Returns one copy of the state, to save or to evaluate."""
+        """Returns the state in arrays of its own shapes, to save or to evaluate."""
         ...
 
 
@@ -132,6 +132,7 @@ class Pmapped:
             (len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices
         )
         self._first_axis = NamedSharding(mesh, PartitionSpec(AXIS))
+        self._whole = NamedSharding(mesh, PartitionSpec())
         self._step = jax.pmap(
             lambda state, batch: step(state, batch, AXIS),
             axis_name=AXIS,
@@ -164,8 +165,15 @@ class Pmapped:
         return self._step(state, batch)
 
     def gather(self, state: TrainState) -> TrainState:
-        """Returns the first device's copy."""
-        return jax.tree.map(lambda leaf: leaf.addressable_shards[0].data[0], state)
+        """Returns the copies of all devices as one, without their axis."""
+
+        def as_one(leaf):
+            copies = [shard.data[0] for shard in leaf.addressable_shards]
+            return jax.make_array_from_single_device_arrays(
+                leaf.shape[1:], self._whole, copies
+            )
+
+        return jax.tree.map(as_one, state)
 
 
 def make_driver(

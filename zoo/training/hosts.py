@@ -1,10 +1,11 @@
 """How the processes of a run on several hosts work together: who does what, and when.
 
-JAX has joined them and finds out about a host that is lost. The first process
-evaluates, writes the records and finishes checkpoints, and the others wait for it. On
-one host all of this does nothing.
+JAX has joined them and finds out about a host that is lost. All of them evaluate, each
+on its devices (`zoo.spreading`); the first process writes the records and finishes
+checkpoints, and the others wait for it. On one host all of this does nothing.
 """
 
+import ctypes
 import hashlib
 import itertools
 import json
@@ -43,7 +44,7 @@ def several() -> bool:
 
 
 def is_first() -> bool:
-    """Returns whether this process evaluates and writes records."""
+    """Returns whether this process writes records."""
     return not several() or jax.process_index() == 0
 
 
@@ -144,17 +145,14 @@ def number_of_first(number: float) -> float:
     return float(multihost_utils.broadcast_one_to_all(np.float32(number)))
 
 
-def local_copy(tree: Any) -> Any:
-    """Returns arrays that this host can compute with alone; all must ask."""
-    if jax.process_count() == 1:
-        return tree
-    device = jax.local_devices()[0]
+def _tells_all_hosts() -> Callable[[int], None]:
+    """Returns what JAX does at a SIGTERM: all hosts hear of it, at their next poll.
 
-    def copy(leaf):
-        whole = multihost_utils.process_allgather(leaf, tiled=True)
-        return jax.device_put(whole, device)
-
-    return jax.tree.map(copy, tree)
+    It is a function in C, for which Python has no name.
+    """
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
+    find = ctypes.PYFUNCTYPE(handler, ctypes.c_int)
+    return find(("PyOS_getsig", ctypes.pythonapi))(signal.SIGTERM)
 
 
 @contextmanager
@@ -162,9 +160,10 @@ def stop_requests() -> Iterator[tuple[Sequence[int], Callable[[], None]]]:
     """Collects signals to stop; gives them, and what to call after each update.
 
     On one host that does nothing. On several a signal to any of them reaches all of
-    them, each between the same two updates, so that they save the same step; JAX has
-    SIGTERM for this, and Ctrl-C is turned into it. On leaving, SIGTERM ends a process
-    at once again, as nobody polls any more.
+    them, each between the same two updates, so that they save the same step; JAX does
+    so with a SIGTERM, and Ctrl-C is handed to it too. A second one ends the process at
+    once, as on one host, and the others as by a host that is lost. On leaving, SIGTERM
+    ends a process at once again, as nobody polls any more.
 
     Raises:
         SystemExit: as `stop_signals`.
@@ -173,20 +172,22 @@ def stop_requests() -> Iterator[tuple[Sequence[int], Callable[[], None]]]:
         with stop_signals() as received:
             yield received, lambda: None
         return
-    received, interrupted, updates = [], [], itertools.count()
+    received, own, updates = [], [], itertools.count()
+    tell = _tells_all_hosts()
 
-    def interrupt(number, frame):
-        if interrupted:
+    def receive(number, frame):
+        if own:
             os._exit(128 + number)
-        interrupted.append(number)
-        os.kill(os.getpid(), signal.SIGTERM)
+        own.append(number)
+        tell(signal.SIGTERM)
 
     def poll():
         # Not the step: a run that goes back comes to a step twice.
         if multihost_utils.reached_preemption_sync_point(next(updates)):
-            received.append((interrupted or [signal.SIGTERM])[0])
+            received.append((own or [signal.SIGTERM])[0])
 
-    previous = signal.signal(signal.SIGINT, interrupt)
+    previous = signal.signal(signal.SIGINT, receive)
+    signal.signal(signal.SIGTERM, receive)
     try:
         yield received, poll
     finally:

@@ -16,7 +16,7 @@ import jax
 
 from zoo.training.devices import Driver
 from zoo.training.faults import MAX_ROW, TooManyFaults
-from zoo.training.hosts import by_first, local_copy, number_of_first
+from zoo.training.hosts import number_of_first
 from zoo.training.plateau import Plateau, observe
 from zoo.training.step import TrainState
 from zoo.training.stopping import exit_if
@@ -78,7 +78,8 @@ def fit(
     Args:
         state: one copy, as `init_state` or a checkpoint gives it.
         batches: begins with the batch of the state's step.
-        evaluate: returns at least "loss", in nats.
+        evaluate: returns at least "loss", in nats; is given the state as it lies on the
+            devices of all hosts, on each of which it is called.
         save: is called with (step, state, validation loss, whether the run has ended);
             the loss is infinite when the run is stopped before the step is evaluated.
         observe: what an evaluation changes, for example the learning rate.
@@ -101,11 +102,10 @@ def fit(
         return step == schedule.num_steps or clock() >= schedule.max_seconds
 
     def validate():
-        own = local_copy(driver.gather(state).replace(opt_state=()))
-        values = by_first("evaluated", lambda: evaluate(own))
-        if values is not None:
-            observer.validation(step, values)
-        return number_of_first(values["loss"] if values else math.nan)
+        values = evaluate(driver.gather(state))
+        observer.validation(step, values)
+        # Whoever is not the first host decides nothing by a rounding of its own.
+        return number_of_first(values["loss"])
 
     def judge(ended):
         loss = validate()

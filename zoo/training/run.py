@@ -54,7 +54,7 @@ class Task:
             this host.
         batches_per_epoch: to say in which epoch an update is made.
         shapes: what a batch looks like, for people.
-        evaluate: returns at least "loss", in nats a unit.
+        evaluate: returns at least "loss", in nats a unit, on every host; see `fit`.
         initial: parameters to begin with; None draws them.
     """
 

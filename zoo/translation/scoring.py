@@ -1,14 +1,14 @@
 """How likely a model finds translations that are given to it."""
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
-import jax
 import numpy as np
 
 from zoo.data.text_tokens import TextTokens
 from zoo.decoding import Decodable, score_pairs
+from zoo.spreading import by_rows, mesh_of
 from zoo.translation.requests import encode, encode_targets
 from zoo.translation.search import bucket, chunks, pad
 
@@ -51,12 +51,12 @@ def score_targets(
     scores = [0.0] * len(shapes)
     for (source_length, target_length), numbers in chunks(shapes, SCORED):
         labels = [target_ids[number] for number in numbers]
-        log_probs = _jitted(model)(
-            params,
+        rows = (
             pad([source_ids[number] for number in numbers], source_length, pad_id),
             pad([[start, *row[:-1]] for row in labels], target_length, pad_id),
             pad(labels, target_length, pad_id),
         )
+        log_probs = _compiled(model, mesh_of(params))(params, rows)
         totals = np.asarray(log_probs)[:, first:].sum(axis=1)
         for number, row, total in zip(numbers, labels, totals, strict=True):
             scores[number] = float(total) / (len(row) - first) ** length_penalty
@@ -64,5 +64,5 @@ def score_targets(
 
 
 @lru_cache(maxsize=8)
-def _jitted(model):
-    return jax.jit(partial(score_pairs, model))
+def _compiled(model, mesh):
+    return by_rows(lambda params, rows: score_pairs(model, params, *rows), mesh)

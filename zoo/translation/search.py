@@ -2,9 +2,10 @@
 
 What changes from call to call (params, sentences, prefixes, words, temperature, seed)
 is traced; what shapes the program is a `Plan`, and each plan is one jitted function
-with a compilation for each shape. Sentences are padded to a few lengths and their
-number to a few sizes. The lengths depend on the sentence and what is asked of it alone,
-and so does its translation.
+with a compilation for each shape. Devices that share the work divide the sentences
+(`zoo.spreading`). Sentences are padded to a few lengths and their number to a few
+sizes. The lengths depend on the sentence and what is asked of it alone, and so does its
+translation.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
 from zoo.decoding import (
@@ -28,6 +30,7 @@ from zoo.decoding import (
     sample,
 )
 from zoo.decoding.words import Banned, without_words
+from zoo.spreading import by_rows
 from zoo.translation.options import Sampling
 from zoo.translation.plans import Plan
 from zoo.translation.requests import Request
@@ -52,29 +55,46 @@ class Shape(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """What samples depend on, beside the model."""
+    """What samples depend on, beside the model and the number of the sentence."""
 
     seed: Key[Array, ""]
-    numbers: Int[Array, " B"]  # of the sentences
     temperature: Float[Array, ""]
     top_p: Float[Array, ""] | None
 
 
 class Given(NamedTuple):
-    """The arrays of one search; with a draw, samples."""
+    """What is given of each sentence of a search.
+
+    Attributes:
+        numbers: of the sentences, by which samples differ.
+    """
 
     source: Int[Array, "B S"]
     prefix: Int[Array, "B P"] | None = None
     required: Int[Array, "B C L"] | None = None
+    numbers: Int[Array, " B"] | None = None
+
+
+class Common(NamedTuple):
+    """What all sentences of a search have in common; with a draw, samples."""
+
     banned: Banned | None = None
     draw: Draw | None = None
 
 
 @lru_cache(maxsize=64)
 def compiled(
-    model: Decodable, vocab_size: int, plan: Plan, max_length: int
-) -> Callable[[Any, Given], Hypotheses]:
-    """Returns the jitted search, a function of the params and what is given."""
+    model: Decodable,
+    vocab_size: int,
+    plan: Plan,
+    max_length: int,
+    mesh: Mesh | None,
+) -> Callable[[Any, Given, Common], Hypotheses]:
+    """Returns the jitted search, a function of the params and what is given.
+
+    Args:
+        mesh: the devices that share the sentences; None is one.
+    """
     # Where a model starts with what it ends with, that may not be banned.
     never = {model.pad_id, model.start_id, *plan.banned} - {model.eos_id}
     fixed = [ban(sorted(never), vocab_size)]
@@ -85,19 +105,20 @@ def compiled(
     if plan.no_repeated_ngram:
         fixed.append(no_repeated_ngrams(plan.no_repeated_ngram, vocab_size))
 
-    def search(params, given):
+    def search(params, given, common):
         task = model, params, given.source, max_length
-        words = [] if given.banned is None else [without_words(given.banned)]
+        words = [] if common.banned is None else [without_words(common.banned)]
         options = {
             "length_penalty": plan.length_penalty,
             "prefix": given.prefix,
             "rules": [*fixed, *words],
         }
-        if given.draw is not None:
-            seed, numbers, temperature, top_p = given.draw
+        if common.draw is not None:
+            seed, temperature, top_p = common.draw
+            key_of = jax.vmap(lambda number: jax.random.fold_in(seed, number))
             return sample(
                 *task,
-                keys=jax.vmap(lambda number: jax.random.fold_in(seed, number))(numbers),
+                keys=key_of(given.numbers),
                 num_hypotheses=plan.num_hypotheses,
                 temperature=temperature,
                 top_k=plan.top_k,
@@ -113,7 +134,7 @@ def compiled(
             **options,
         )
 
-    return jax.jit(search)
+    return by_rows(search, mesh)
 
 
 def bucket(length: int, longest: int, shortest: int = SHORTEST) -> int:
@@ -163,13 +184,10 @@ def chunks(shapes: Sequence[Any], most: int = ROWS[-1]) -> Iterator[tuple[Any, A
 
 
 def given(
-    requests: Sequence[Request],
-    shape: Shape,
-    banned: Banned | None,
-    draw: Draw | None,
-    pad_id: int,
+    requests: Sequence[Request], numbers: Sequence[int], shape: Shape, pad_id: int
 ) -> Given:
-    """Returns the arrays of requests of one shape."""
+    """Returns the arrays of the requests with these numbers, which have one shape."""
+    requests = [requests[number] for number in numbers]
     prefix = required = None
     if shape.prefix:
         width = min(shape.prefix, shape.max_length - 1)
@@ -182,14 +200,13 @@ def given(
                 phrase[: len(tokens)] = tokens
         required = jnp.asarray(rows)
     source = pad([request.source for request in requests], shape.source, pad_id)
-    return Given(source, prefix, required, banned, draw)
+    return Given(source, prefix, required, jnp.asarray(numbers, jnp.int32))
 
 
-def draw(sampling: Sampling, numbers: Sequence[int]) -> Draw:
-    """Returns what the samples of the sentences with these numbers depend on."""
+def draw(sampling: Sampling) -> Draw:
+    """Returns what samples depend on, as arrays."""
     return Draw(
         jax.random.key(sampling.seed),
-        jnp.asarray(numbers, jnp.int32),
         jnp.asarray(sampling.temperature, jnp.float32),
         None if sampling.top_p is None else jnp.asarray(sampling.top_p, jnp.float32),
     )

@@ -22,6 +22,7 @@ from zoo.models.visual_configs import VISUAL_FAMILIES
 from zoo.pretrained.generation import search_defaults, without_padding
 from zoo.pretrained.loading import family_of, find, load_translator
 from zoo.runs import read_params, read_search, read_section, read_size
+from zoo.spreading import mesh_of, on_all_devices
 from zoo.translation.alignment import align_words
 from zoo.translation.attention_maps import AttentionMaps, look
 from zoo.translation.options import (
@@ -34,7 +35,15 @@ from zoo.translation.options import (
 from zoo.translation.plans import plan_of, require_penalty
 from zoo.translation.requests import encode, read_banned, read_requests, token_texts
 from zoo.translation.scoring import score_targets
-from zoo.translation.search import Shape, chunks, compiled, draw, given, shape_of
+from zoo.translation.search import (
+    Common,
+    Shape,
+    chunks,
+    compiled,
+    draw,
+    given,
+    shape_of,
+)
 
 ANYTHING = Constraints()
 OURS = Defaults()
@@ -179,6 +188,17 @@ class Translator:
             min(member.max_length for member in members),
         )
 
+    def on_all_devices(self) -> "Translator":
+        """Returns the same with its parameters on every device, of every host.
+
+        They then share the sentences of a translation; of several hosts all must make
+        the same calls. For a text of many sentences.
+        """
+        params = on_all_devices(self.params)
+        return Translator(
+            self.model, params, self.tokenizer, self.max_length, self.defaults
+        )
+
     def translate(
         self,
         sentences: Sequence[str],
@@ -234,14 +254,12 @@ class Translator:
             raise InputError("required words need a search; leave sampling out")
         banned = read_banned(self.tokenizer, constraints.banned, requests)
         shapes = self._shapes(requests, max_length, plan.min_length)
+        common = Common(banned, draw(sampling) if sampling else None)
         results = [[Hypothesis("", 0.0)] for _ in requests]
         for shape, numbers in chunks(shapes):
-            seeds = draw(sampling, numbers) if sampling else None
-            asked = given(
-                [requests[n] for n in numbers], shape, banned, seeds, self.model.pad_id
-            )
+            asked = given(requests, numbers, shape, self.model.pad_id)
             for number, hypotheses in zip(
-                numbers, self._find(plan, shape, asked), strict=True
+                numbers, self._find(plan, shape, asked, common), strict=True
             ):
                 results[number] = hypotheses[:num_best]
         for number, hypotheses in enumerate(results, start=1):
@@ -356,10 +374,11 @@ class Translator:
                 request.check_room(number + 1, shape.max_length)
         return shapes
 
-    def _find(self, plan, shape, asked) -> list[list[Hypothesis]]:
+    def _find(self, plan, shape, asked, common) -> list[list[Hypothesis]]:
         """Returns the hypotheses of every row."""
-        search = compiled(self.model, self.tokenizer.vocab_size, plan, shape.max_length)
-        found = jax.device_get(search(self.params, asked))
+        size, mesh = self.tokenizer.vocab_size, mesh_of(self.params)
+        search = compiled(self.model, size, plan, shape.max_length, mesh)
+        found = jax.device_get(search(self.params, asked, common))
         return [
             [
                 Hypothesis(text, float(score), _to_end(row, self.model.eos_id))

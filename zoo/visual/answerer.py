@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from zoo.catalogue import build, config_from_json
@@ -30,6 +31,7 @@ from zoo.models.contract import Seq2Seq
 from zoo.models.visual_contract import initialize, looks, region_grid
 from zoo.pretrained.vilt import Processor
 from zoo.runs import read_config, read_params, read_section, read_size
+from zoo.spreading import by_rows, mesh_of, on_all_devices
 from zoo.visual.images import OneShape, Resized, Sight
 
 Reader = QuestionWords | WordPieces
@@ -85,7 +87,6 @@ class VisualAnswerer:
         self.sight = sight
         self.answers = answers
         self._rank = _ranker(model, reader, answers, independent)
-        self._looks = _look(model)
 
     @classmethod
     def from_run(
@@ -152,6 +153,14 @@ class VisualAnswerer:
         other.params = params
         return other
 
+    def on_all_devices(self) -> "VisualAnswerer":
+        """Returns the same with its parameters on every device, of every host.
+
+        They then share the questions of a data set; of several hosts all must make the
+        same calls.
+        """
+        return self.with_params(on_all_devices(self.params))
+
     def answer(self, image: Any, question: str, *, top: int = 5) -> list[Answer]:
         """Returns the likeliest answers to a question, the best first.
 
@@ -169,7 +178,7 @@ class VisualAnswerer:
         if not 1 <= top <= _MOST:
             raise InputError(f"top is {top}, but must be from 1 to {_MOST}")
         words = self._read(question)
-        texts, probabilities = self._rank(self.params, self._see(image), words)
+        texts, probabilities = self._rank(self.params, (self._see(image), words))
         pairs = zip(texts[0][0], probabilities[0][0].tolist(), strict=True)
         return [Answer(*pair) for pair in pairs][:top]
 
@@ -179,7 +188,7 @@ class VisualAnswerer:
         Args:
             image: as for `answer`.
         """
-        found = self._looks(self.params, self._see(image), self._read(question))
+        found = self._look_at((self._see(image), self._read(question)))
         return {name: np.asarray(weights)[0, 0] for name, weights in found.items()}
 
     @property
@@ -211,9 +220,8 @@ class VisualAnswerer:
         texts = np.full(len(questions), "", object)
         probabilities = np.zeros(len(questions))
         for places, batch in self._batches(questions):
-            answers, likely = self._rank(
-                self.params, batch["image"], batch["questions"]
-            )
+            rows = batch["image"], batch["questions"]
+            answers, likely = self._rank(self.params, rows)
             for row, slot in np.argwhere(places >= 0):
                 texts[places[row, slot]] = answers[row][slot][0]
                 probabilities[places[row, slot]] = likely[row, slot, 0]
@@ -223,7 +231,7 @@ class VisualAnswerer:
         """Returns where the model looks at every question."""
         found: dict[str, np.ndarray] = {}
         for places, batch in self._batches(questions):
-            maps = self._looks(self.params, batch["image"], batch["questions"])
+            maps = self._look_at((batch["image"], batch["questions"]))
             real = places >= 0
             for name, weights in maps.items():
                 weights = np.asarray(weights)
@@ -232,6 +240,9 @@ class VisualAnswerer:
                 )
                 rows[places[real]] = weights[real]
         return found
+
+    def _look_at(self, rows: Any) -> dict[str, Any]:
+        return _look(self.model, mesh_of(self.params))(self.params, rows)
 
     def _batches(self, questions: VisualQuestions) -> Iterator[Any]:
         encoded = EncodedQuestions(
@@ -295,25 +306,26 @@ def _ranker(
     """Returns what gives answers, best first, and how likely each is."""
     if isinstance(model, Seq2Seq) and isinstance(reader, QuestionWords):
         return _writer(model, reader.tokenizer, answers)
-    rank = _rank(model, min(_MOST, len(answers)), independent)
+    count = min(_MOST, len(answers))
 
-    def choose(params, image, questions):
-        likely, places = jax.device_get(rank(params, image, questions))
+    def choose(params, rows):
+        rank = _rank(model, count, independent, mesh_of(params))
+        likely, places = jax.device_get(rank(params, rows))
         return np.array(answers.answers, object)[places], likely
 
     return choose
 
 
 def _writer(model: Any, tokenizer: Tokenizer, answers: AnswerTable):
-    search = _search(model, answer_tokens(tokenizer, answers).shape[1])
+    longest = answer_tokens(tokenizer, answers).shape[1]
 
-    def write(params, image, questions):
-        found = jax.device_get(search(params, image, questions))
-        rows, slots = questions.shape[:2]
-        texts = np.empty((rows * slots, BEAM_SIZE), object)
-        texts[:] = [tokenizer.decode(written.tolist()) for written in found.tokens]
-        shape = rows, slots, BEAM_SIZE
-        return texts.reshape(shape), np.exp(found.scores).reshape(shape)
+    def write(params, rows):
+        search = _search(model, longest, mesh_of(params))
+        tokens, scores = jax.device_get(search(params, rows))
+        texts = np.empty(scores.shape, object)
+        for place in np.ndindex(scores.shape[:2]):
+            texts[place] = tokenizer.decode(tokens[place].tolist())
+        return texts, np.exp(scores)
 
     return write
 
@@ -322,33 +334,34 @@ def _writer(model: Any, tokenizer: Tokenizer, answers: AnswerTable):
 
 
 @lru_cache(maxsize=16)
-def _rank(model: Any, count: int, independent: bool) -> Any:
+def _rank(model: Any, count: int, independent: bool, mesh: Mesh | None) -> Any:
     squash = jax.nn.sigmoid if independent else jax.nn.softmax
 
-    @jax.jit
-    def rank(params, image, questions):
-        logits = model.apply({"params": params}, image, questions)
+    def rank(params, rows):
+        logits = model.apply({"params": params}, *rows)
         return jax.lax.top_k(squash(logits.astype(jnp.float32)), count)
 
-    return rank
+    return by_rows(rank, mesh)
 
 
 @lru_cache(maxsize=16)
-def _search(model: Any, longest: int) -> Any:
-    @jax.jit
-    def search(params, image, questions):
-        return beam_search(
+def _search(model: Any, longest: int, mesh: Mesh | None) -> Any:
+    def search(params, rows):
+        found = beam_search(
             model,
             params,
-            (image, questions),
+            rows,
             longest,
             num_hypotheses=BEAM_SIZE,
             length_penalty=0.0,
         )
+        # As many of each image as there are questions about it.
+        shape = rows[1].shape[:2]
+        return tuple(leaf.reshape(*shape, *leaf.shape[1:]) for leaf in found)
 
-    return search
+    return by_rows(search, mesh)
 
 
 @lru_cache(maxsize=16)
-def _look(model: Any) -> Any:
-    return jax.jit(partial(looks, model))
+def _look(model: Any, mesh: Mesh | None) -> Any:
+    return by_rows(lambda params, rows: looks(model, params, *rows), mesh)

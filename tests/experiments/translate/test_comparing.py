@@ -60,7 +60,9 @@ def stand_in(monkeypatch):
 
     def load(_, workdir, *, average=1):
         asked["average"] = average
-        return SimpleNamespace(translate=translate, score=score)
+        found = SimpleNamespace(translate=translate, score=score)
+        found.on_all_devices = lambda: found
+        return found
 
     monkeypatch.setattr(Translator, "from_run", classmethod(load))
     return asked

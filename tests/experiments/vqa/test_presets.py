@@ -9,7 +9,13 @@ import zoo
 from experiments.vqa import train
 from experiments.vqa.config import PRESETS, data_from_json, name_of
 from tests.commands import refused
-from tests.experiments.vqa.runs import DATA, QUESTION, RUN, result_of
+from tests.experiments.vqa.runs import (
+    DATA,
+    QUESTION,
+    RUN,
+    assert_one_device_answers_as_all_do,
+    result_of,
+)
 from zoo.training.records import plain
 
 
@@ -23,6 +29,7 @@ def test_a_model_that_writes_its_answers_trains_and_answers(
         ["sort-of-clevr-decoder", *sizes, *RUN, *small, *DATA, f"--workdir={workdir}"]
     )
     assert set(result_of(workdir)["metrics"]["grounding"]) == {"layer 1"}
+    assert_one_device_answers_as_all_do(workdir)
     found = zoo.load(workdir).answer(picture, QUESTION)
     assert len(found) == 4
     assert 1 >= sum(x.probability for x in found) > 0

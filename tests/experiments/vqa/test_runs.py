@@ -13,7 +13,12 @@ from orbax.checkpoint import v1 as orbax
 import zoo
 from experiments.vqa import train
 from tests.commands import refused
-from tests.experiments.vqa.runs import STEPS, TINY, result_of
+from tests.experiments.vqa.runs import (
+    STEPS,
+    TINY,
+    assert_one_device_answers_as_all_do,
+    result_of,
+)
 from zoo.translation.translator import Translator
 
 
@@ -39,6 +44,13 @@ def test_a_run_leaves_everything_that_was_promised(unbroken):
     assert len(json.loads((unbroken / "results.json").read_text())) == 80
     low, high = result["intervals"]["accuracy"]
     assert low < metrics["accuracy"] < high
+
+
+def test_one_device_answers_and_looks_as_all_do(unbroken):
+    one, questions = assert_one_device_answers_as_all_do(unbroken)
+    ours, theirs = one.on_all_devices().looks(questions), one.looks(questions)
+    for name, weights in theirs.items():
+        np.testing.assert_allclose(ours[name], weights, atol=1e-5)
 
 
 def test_a_finished_run_prints_its_result_again(unbroken, capsys):
