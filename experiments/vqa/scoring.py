@@ -9,6 +9,7 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.table import Table
 
+from zoo.data.vqa.answer_table import has_annotators
 from zoo.data.vqa.controls import tiled, with_blank_image, with_other_images
 from zoo.data.vqa.examples import VisualQuestions, select
 from zoo.grounding import Grounding, grounding, hide
@@ -48,20 +49,16 @@ def scores_of(
 ) -> Float[np.ndarray, "N"]:
     """Returns what each answer is worth, from 0 to 1.
 
-    By the official accuracy where there are ten annotators, else by exact match.
+    By the official accuracy where there are enough annotators, else by exact match.
     """
-    if _official(questions):
+    if has_annotators(questions):
         return official_scores(answers, questions.answers)
     return exact_scores(answers, questions.top_answers)
 
 
 def signature(questions: VisualQuestions) -> str:
     """Returns by which rule `scores_of` counts."""
-    return "official VQA accuracy" if _official(questions) else "exact match"
-
-
-def _official(questions: VisualQuestions) -> bool:
-    return min(map(len, questions.answers)) >= 4
+    return "official VQA accuracy" if has_annotators(questions) else "exact match"
 
 
 def kinds(questions: VisualQuestions, most: int = 1_000) -> dict[str, np.ndarray]:
