@@ -67,7 +67,11 @@ MAY_IMPORT = {
         "zoo.runs",
     ),
     "zoo.runs": ("zoo.checkpoints", "zoo.packing", "zoo.training.records"),
-    "zoo.packing": ("zoo.checkpoint_files", "zoo.pretrained.export"),
+    "zoo.packing": (
+        "zoo.checkpoint_files",
+        "zoo.pretrained.export",
+        "zoo.training.records",
+    ),
     "zoo.translation.options": (),
     "zoo.translation.alignment": (),
     "experiments": (),

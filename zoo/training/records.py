@@ -17,6 +17,7 @@ from typing import Any
 from zoo.errors import InputError, read_limited
 
 MAX_JSON_BYTES = 2**24
+PARAMS = "params.safetensors"  # of a packed run, in place of checkpoints
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -99,7 +100,8 @@ def open_run(workdir: Path, config: dict) -> None:
     """Creates the folder of a run with its config, or finds that it is the same run.
 
     Raises:
-        InputError: the folder holds a run with another config, or other files.
+        InputError: the folder holds a run with another config, a packed one, or other
+            files.
     """
     workdir = Path(workdir)
     path = workdir / "config.json"
@@ -110,6 +112,11 @@ def open_run(workdir: Path, config: dict) -> None:
         raise InputError(
             f"{workdir} cannot hold a run: {error.strerror}; choose another --workdir"
         ) from None
+    if PARAMS in names:
+        raise InputError(
+            f"{workdir} holds a packed run, which has no checkpoints to go on from; "
+            "choose another --workdir"
+        )
     if path.name in names:
         _require_same(path, flatten(plain(config)))
     elif names:
