@@ -15,6 +15,7 @@ from zoo.data.vqa.examples import VisualQuestions
 from zoo.errors import InputError, read_limited
 
 MAX_BYTES = 2**24  # of a table of answers
+Form = Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ class AnswerTable:
     def soft_scores(self, questions: VisualQuestions) -> SoftScores:
         """Returns what each class would score: `worth_of` that many annotators."""
         official = has_annotators(questions)
-        classes_of = {form: self._classes_by(form) for form in (normalise, stripped)}
+        forms: list[Form] = [normalise, stripped]
+        classes_of = {form: self._classes_by(form) for form in forms}
         exact = self._classes()
         rows: list[list[tuple[int, float]]] = []
         for top, answers in zip(questions.top_answers, questions.answers, strict=True):
@@ -147,7 +149,7 @@ class AnswerTable:
     def _classes(self) -> dict[str, int]:
         return {answer: number for number, answer in enumerate(self.answers)}
 
-    def _classes_by(self, form: Callable[[str], str]) -> dict[str, list[int]]:
+    def _classes_by(self, form: Form) -> dict[str, list[int]]:
         """Returns the classes whose answers have the same form, by that form."""
         found = collections.defaultdict(list)
         for number, answer in enumerate(self.answers):
