@@ -8,7 +8,6 @@ several target languages are told which one by a token like ``>>fra<<`` before t
 import io
 import json
 import os
-import pathlib
 import re
 import zipfile
 import zlib
@@ -19,6 +18,7 @@ import numpy as np
 from zoo.data.text_tokens import Ids
 from zoo.data.tokenizer import label
 from zoo.errors import InputError, read_limited, unknown
+from zoo.files import write_whole
 
 FILES = ("source.spm", "target.spm", "vocab.json")
 TARGET_TABLE = "target_vocab.json"
@@ -228,10 +228,7 @@ def write_archive(
         for name, content in {**files, "vocab_size": b"%d" % vocab_size}.items():
             # Without the time of day, so that equal tokenizers are equal files.
             archive.writestr(zipfile.ZipInfo(name), content)
-    path = pathlib.Path(path)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(data.getvalue())
-    os.replace(partial, path)
+    write_whole(path, data.getvalue())
 
 
 def read_archive(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError, read_limited
+from zoo.files import beside, write_whole
 
 MAX_JSON_BYTES = 2**24
 PARAMS = "params.safetensors"  # of a packed run, in place of checkpoints
@@ -41,22 +42,13 @@ def plain(value: Any) -> Any:
 
 
 def write_json(path: Path, obj: Any) -> None:
-    """Writes a file that is, at any moment, either the old one or the new one."""
+    """Writes a file that is, at any moment, either the old one or the new one.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     text = json.dumps(plain(obj), ensure_ascii=False, indent=2) + "\n"
-    _replace(Path(path), text.encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = _beside(path)
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(path.name + ".tmp")
+    write_whole(path, text.encode())
 
 
 def read_json(path: Path) -> dict:
@@ -107,7 +99,7 @@ def open_run(workdir: Path, config: dict) -> None:
     path = workdir / "config.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        names = {file.name for file in workdir.iterdir()} - {_beside(path).name}
+        names = {file.name for file in workdir.iterdir()} - {beside(path).name}
     except OSError as error:
         raise InputError(
             f"{workdir} cannot hold a run: {error.strerror}; choose another --workdir"
@@ -168,7 +160,7 @@ class Metrics:
             if self._step(number, line) <= after_step
         )
         if kept != before:
-            _replace(self._path, kept)
+            write_whole(self._path, kept)
 
     def write(self, **fields: Any) -> None:
         """Appends one line; it is in the file on return."""

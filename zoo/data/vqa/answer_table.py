@@ -3,7 +3,6 @@
 import collections
 import json
 import os
-import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int
 from zoo.data.answers import MIN_ANNOTATORS, comparison, normalise, stripped
 from zoo.data.vqa.examples import VisualQuestions
 from zoo.errors import InputError, read_limited
+from zoo.files import write_whole
 
 MAX_BYTES = 2**24  # of a table of answers
 Form = Callable[[str], str]
@@ -103,11 +103,8 @@ class AnswerTable:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the answers in the order of their classes, at once or not at all."""
-        path = pathlib.Path(path)
-        partial = path.with_name(f"{path.name}.partial")
         text = json.dumps(self.answers, ensure_ascii=False, indent=0)
-        partial.write_text(text + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_whole(path, f"{text}\n".encode())
 
     def __len__(self) -> int:
         return len(self.answers)
