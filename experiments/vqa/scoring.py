@@ -26,7 +26,7 @@ _FEW = 6  # types, or groups, of questions that are worth a row each
 
 
 @dataclass(frozen=True)
-class Look:
+class Located:
     """How well one glimpse or layer finds the object that a question names.
 
     Attributes:
@@ -97,7 +97,7 @@ def controls(
 
 def measure_looks(
     answerer: VisualAnswerer, questions: VisualQuestions, seed: int = 0
-) -> dict[str, Look]:
+) -> dict[str, Located]:
     """Returns how well each look finds what it should, of the questions with a box.
 
     Empty where no box is known, and for a model without attention or without a grid.
@@ -123,7 +123,7 @@ def measure_looks(
 
     whole, at_random = shown(few), shown(_without(few, cells, answerer))
     return {
-        name: Look(
+        name: Located(
             grounding(weights, questions.boxes, answerer.grid),
             {
                 kind: grounding(weights[at], questions.boxes[at], answerer.grid)
@@ -154,7 +154,7 @@ def as_metrics(
     scores: Float[np.ndarray, "N"],
     questions: VisualQuestions,
     control: dict[str, float],
-    seen: dict[str, Look],
+    seen: dict[str, Located],
 ) -> dict[str, Any]:
     """Returns the metrics of a result, percentages from 0 to 100."""
     return {
