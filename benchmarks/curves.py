@@ -19,6 +19,7 @@ import tyro
 
 from benchmarks import decoding, training
 from benchmarks.pairs import Make, Side
+from benchmarks.tables import output_of
 from experiments.command import plain_console, run
 from zoo.training.records import environment, write_json
 
@@ -89,8 +90,9 @@ class Arguments:
     """Names of curves, such as "training by length"; all by default."""
     num_runs: int = 5
     """Timed runs of each point."""
-    output: Path = Path("runs/benchmarks/curves.png")
-    """The figure; the numbers lie beside it, as JSON."""
+    output: Path | None = None
+    """The figure; the numbers lie beside it, as JSON. runs/benchmarks/curves.png by
+    default, and where curves are named, curves-NAME.png."""
 
 
 def main(arguments: list[str]) -> None:
@@ -107,17 +109,18 @@ def main(arguments: list[str]) -> None:
     for name in asked.curves:
         if name not in CURVES:
             raise unknown("curve", name, CURVES)
+    output = asked.output or output_of("curves", asked.curves, ".png")
+    output.parent.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[Measured]] = {}
     for name in asked.curves or CURVES:
         found[name] = []
         for value in CURVES[name].values:
             found[name].append(measure(CURVES[name], value, asked.num_runs))
             plain_console().print(f"{name}: {found[name][-1]}")
-        asked.output.parent.mkdir(parents=True, exist_ok=True)
         rows = {curve: [asdict(point) for point in found[curve]] for curve in found}
         report = {"environment": environment(), "curves": rows}
-        write_json(asked.output.with_suffix(".json"), report)
-    save(draw(found), asked.output)
+        write_json(output.with_suffix(".json"), report)
+    save(draw(found), output)
 
 
 def measure(curve: Curve, value: int, num_runs: int) -> Measured:

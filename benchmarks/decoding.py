@@ -1,9 +1,10 @@
 """Times searches of the zoo's Marian models beside CTranslate2's, same weights.
 
 Sentences of 20 source tokens are translated into 32 tokens, float32; the weights are
-random and the end of sentence is hopeless, so that both sides write every token. That
-they write the same sentences is checked first. CTranslate2 runs without MKL, which is
-faster than its default on AMD processors.
+random and the end of sentence is hopeless, so that both sides write every token. First
+it is checked that they write the same sentences, but for 2 % at most, as rounding may
+decide between two that are as likely, and score those alike to 0.1 %. CTranslate2 runs
+without MKL, which is faster than its default on AMD processors.
 """
 
 import json
@@ -23,6 +24,7 @@ from zoo.catalogue import model_config
 
 SOURCE_LENGTH = 20
 HOPELESS = -1e9
+TOLERANCES = {"sentences": 0.02, "scores": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -189,11 +191,14 @@ class CTranslate2:
         return 2.0 * self.row.batch * (encoder + decoder)
 
 
-def difference(ours: Any, peer: Any) -> float:
-    """Returns the share of sentences that differ, or of the scores where they agree."""
+def difference(ours: Any, peer: Any) -> dict[str, float]:
+    """Returns the share of sentences that differ, and how far scores of others do."""
     same = (ours["tokens"] == peer["tokens"]).all(axis=1)
     close = np.abs(ours["scores"] - peer["scores"])[same] / np.abs(peer["scores"][same])
-    return max(float(1 - same.mean()), float(close.max(initial=0.0)))
+    return {
+        "sentences": float(1 - same.mean()),
+        "scores": float(close.max(initial=0.0)),
+    }
 
 
 def main(arguments: list[str]) -> None:
@@ -206,7 +211,7 @@ def main(arguments: list[str]) -> None:
         arguments,
         description=__doc__,
         difference=difference,
-        tolerance=0.02,
+        tolerances=TOLERANCES,
     )
 
 

@@ -34,7 +34,8 @@ class Work(Protocol):
 
 
 Make = Callable[..., Work]
-Difference = Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray]], float]
+Numbers = Mapping[str, np.ndarray]
+Difference = Callable[[Numbers, Numbers], dict[str, float]]
 
 
 class Side:
@@ -137,7 +138,7 @@ class Paired:
         ours_bytes, peer_bytes: the most memory that each process held.
         cold_seconds, cached_seconds: to our first result, without and with what JAX
             has compiled before.
-        difference: between what both compute.
+        differences: between what both compute, by what they are of.
     """
 
     ours: list[float]
@@ -147,7 +148,7 @@ class Paired:
     peer_bytes: int
     cold_seconds: float
     cached_seconds: float
-    difference: float
+    differences: dict[str, float]
 
     @property
     def ratio(self) -> float:
@@ -190,7 +191,7 @@ def measure(
     *,
     num_pairs: int,
     difference: Difference,
-    tolerance: float,
+    tolerances: Mapping[str, float],
     cache: Path,
     **arguments: Any,
 ) -> Paired:
@@ -198,49 +199,65 @@ def measure(
 
     Args:
         num_pairs: timed runs of each side, after two that warm up.
-        tolerance: of the difference of what both compute.
+        difference: of what both compute, which may reach its tolerance.
         cache: an empty folder, for what JAX compiles.
 
     Raises:
         ValueError: the sides do not compute the same.
     """
-    with Side(ours, cache=cache, **arguments) as side:
-        side.seconds()
-        cold = side.first_seconds()
+    cold = _first(ours, cache=cache, **arguments)
     with Side(ours, cache=cache, **arguments) as we:
         computed = we.check()  # before the peer reads what ours has left for it
         with Side(peer, cache=cache, **arguments) as they:
             apart = difference(computed, they.check())
-            if apart > tolerance:
-                raise ValueError(
-                    f"the sides differ by {apart:.1e}, which is more than "
-                    f"{tolerance:.0e}: they do not do the same work"
-                )
+            require_close(apart, tolerances)
             for _ in range(2):
                 we.seconds(), they.seconds()
             times = [(we.seconds(), they.seconds()) for _ in range(num_pairs)]
-            return Paired(
-                ours=[time for time, _ in times],
-                peer=[time for _, time in times],
-                flops=they.flops(),
-                ours_bytes=we.peak_bytes(),
-                peer_bytes=they.peak_bytes(),
-                cold_seconds=cold,
-                cached_seconds=we.first_seconds(),
-                difference=apart,
+            peaks = we.peak_bytes(), they.peak_bytes()
+            flops = they.flops()  # which may take memory
+    return Paired(
+        ours=[time for time, _ in times],
+        peer=[time for _, time in times],
+        flops=flops,
+        ours_bytes=peaks[0],
+        peer_bytes=peaks[1],
+        cold_seconds=cold,
+        # In a process of its own: the check above has compiled some of it already.
+        cached_seconds=_first(ours, cache=cache, **arguments),
+        differences=apart,
+    )
+
+
+def _first(make: Make, **arguments: Any) -> float:
+    """Returns how long a process of its own takes to its first result."""
+    with Side(make, **arguments) as side:
+        side.seconds()
+        return side.first_seconds()
+
+
+def require_close(
+    differences: Mapping[str, float], tolerances: Mapping[str, float]
+) -> None:
+    """Raises ValueError for a difference beyond its tolerance."""
+    for name, tolerance in tolerances.items():
+        if not differences[name] <= tolerance:
+            raise ValueError(
+                f"the {name} of both sides differ by {differences[name]:.1e}, which is "
+                f"more than {tolerance:.0e}: they do not do the same work"
             )
 
 
-def largest_difference(
-    ours: Mapping[str, np.ndarray], peer: Mapping[str, np.ndarray]
-) -> float:
+def largest_difference(ours: Numbers, peer: Numbers) -> dict[str, float]:
     """Returns the largest difference of two numbers, over the largest of them all."""
     if ours.keys() != peer.keys():
         raise ValueError(f"the sides return {sorted(ours)} and {sorted(peer)}")
-    return max(
-        float(np.abs(ours[name] - peer[name]).max() / np.abs(peer[name]).max())
-        for name in ours
-    )
+    return {
+        "numbers": max(
+            float(np.abs(ours[name] - peer[name]).max() / np.abs(peer[name]).max())
+            for name in ours
+        )
+    }
 
 
 def keep_compiled(folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+import types
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -31,7 +32,8 @@ class Arguments:
     num_pairs: int = 15
     """Timed runs of each side."""
     output: Path | None = None
-    """Where the numbers go; runs/benchmarks/NAME.json by default."""
+    """Where the numbers go; runs/benchmarks/NAME.json by default, and where rows are
+    named, NAME-ROW.json, so that a part never takes the place of the whole."""
 
 
 def compare(
@@ -43,7 +45,7 @@ def compare(
     *,
     description: str,
     difference: Difference = largest_difference,
-    tolerance: float = 1e-4,
+    tolerances: Mapping[str, float] = types.MappingProxyType({"numbers": 1e-4}),
 ) -> None:
     """Measures as the command line says; writes after each row, and a table at the end.
 
@@ -51,7 +53,7 @@ def compare(
         name: of the benchmark's module.
         ours: makes a side from a row and a folder for what it keeps.
         peer: makes the other one.
-        difference: of what both sides compute, which may reach `tolerance`.
+        difference: of what both sides compute, which may reach its tolerance.
     """
     program = f"python -m benchmarks.{name}"
     asked = tyro.cli(Arguments, prog=program, description=description, args=arguments)
@@ -62,7 +64,7 @@ def compare(
         raise InputError(
             f"num_pairs is {asked.num_pairs}, but an interval needs at least 2"
         )
-    output = asked.output or Path(f"runs/benchmarks/{name}.json")
+    output = asked.output or output_of(name, asked.rows, ".json")
     output.parent.mkdir(parents=True, exist_ok=True)
     results, console = {}, plain_console()
     for row in asked.rows or rows:
@@ -72,7 +74,7 @@ def compare(
                 peer,
                 num_pairs=asked.num_pairs,
                 difference=difference,
-                tolerance=tolerance,
+                tolerances=tolerances,
                 cache=Path(cache),
                 row=rows[row],
             )
@@ -82,6 +84,18 @@ def compare(
         console.print(f"{row}: {paired.ratio:.2f} ({low:.2f} – {high:.2f})")
     for table in _tables(results):
         console.print(table)
+
+
+def output_of(name: str, chosen: Sequence[str], suffix: str) -> Path:
+    """Returns where the numbers of a benchmark go, or of some of its rows.
+
+    >>> output_of("training", [], ".json").name
+    'training.json'
+    >>> output_of("curves", ["decoding by beam", "decoding by batch"], ".png").name
+    'curves-decoding-by-beam-decoding-by-batch.png'
+    """
+    stem = "-".join([name, *chosen]).replace(" ", "-")
+    return Path("runs/benchmarks") / f"{stem}{suffix}"
 
 
 def _tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[Any]:

@@ -158,10 +158,24 @@ class TorchWork:
         self.optimizer.step()
 
     def flops(self):
+        """Returns those of matrix products, of which torch sees none in fused kernels.
+
+        So attention and LSTMs take their plain path once.
+        """
+        from torch.nn.attention import SDPBackend, sdpa_kernel
         from torch.utils.flop_counter import FlopCounterMode
 
-        with self.torch.no_grad(), FlopCounterMode(display=False) as counter:
-            self.loss()
+        mkldnn = self.torch.backends.mkldnn
+        (fused, *_) = mkldnn.set_flags(False)
+        try:
+            with (
+                sdpa_kernel(SDPBackend.MATH),
+                self.torch.no_grad(),
+                FlopCounterMode(display=False) as counter,
+            ):
+                self.loss()
+        finally:
+            mkldnn.set_flags(fused)
         return 3.0 * counter.get_total_flops()  # forward, twice as much backward
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -68,6 +69,8 @@ def printable(text: str) -> str:
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Runs a command; exits with 2 and one line if the user can mend what is wrong."""
+    # Pillow's, of odd metadata and of pictures so large that we refuse them anyway.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         main(sys.argv[1:])
     except BrokenPipeError:

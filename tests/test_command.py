@@ -1,9 +1,11 @@
-"""How a command ends when one of several hosts fails."""
+"""What a command does around its work."""
+
+import warnings
 
 import pytest
 from jax.errors import JaxRuntimeError
 
-from experiments.command import is_lost
+from experiments.command import is_lost, run
 
 
 @pytest.mark.parametrize(
@@ -24,3 +26,12 @@ from experiments.command import is_lost
 )
 def test_only_a_host_that_does_not_answer_is_lost(error, lost):
     assert is_lost(error) == lost
+
+
+def test_what_pillow_warns_of_is_no_line_of_a_command():
+    def main(_):
+        warnings.warn_explicit("corrupt EXIF", UserWarning, "Image.py", 1, "PIL.Image")
+
+    with pytest.raises(UserWarning):
+        main([])
+    run(main)

@@ -57,6 +57,21 @@ def test_slurm_queues_a_job_again_unless_it_is_done_or_wrong(
         assert (tmp_path / "requeued").read_text() == "requeue 17\n"
 
 
+@pytest.mark.parametrize(("restarts", "again"), [("99", True), ("100", False)])
+def test_slurm_gives_up_where_a_new_start_does_not_help(tmp_path, restarts, again):
+    environment = with_fakes(
+        tmp_path,
+        srun='shift; "$@"',
+        scontrol='echo "$@" > requeued',
+        python="exit 137",  # killed for its memory at every start
+    )
+    environment["SLURM_RESTART_COUNT"] = restarts
+    done = run("slurm.sbatch", ["runs/one", "module"], environment, tmp_path)
+    assert done.returncode == (0 if again else 2)
+    assert (tmp_path / "requeued").exists() == again
+    assert ("started again 100 times" in done.stderr) == (not again)
+
+
 def test_a_task_of_slurm_hears_that_its_time_is_over(tmp_path):
     environment = with_fakes(
         tmp_path,

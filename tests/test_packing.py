@@ -12,8 +12,9 @@ from zoo.catalogue import config_to_json, model_config
 from zoo.data.tokenizer import Tokenizer
 from zoo.errors import InputError
 from zoo.models.contract import initialize
-from zoo.packing import PARAMS, pack, unpack
+from zoo.packing import pack, unpack
 from zoo.pretrained.parameters import save_params
+from zoo.training.records import PARAMS, open_run, read_json
 
 SIZES = {"model_dim": 16, "mlp_dim": 16, "num_heads": 2, "num_layers": 1}
 
@@ -75,6 +76,13 @@ def test_nothing_is_written_over_and_nothing_averaged(run, tmp_path):
         pack(folder, tmp_path / "packed", noise(model))
     with pytest.raises(InputError, match="no checkpoints to average"):
         zoo.load(tmp_path / "packed", average=1)
+
+
+def test_a_packed_run_is_not_trained_on(run, tmp_path):
+    folder, model = run
+    pack(folder, tmp_path / "packed", noise(model))
+    with pytest.raises(InputError, match=r"a packed run.*another --workdir"):
+        open_run(tmp_path / "packed", read_json(folder / "config.json"))
 
 
 def test_parameters_of_another_model_are_refused(run, tmp_path):

@@ -1,4 +1,3 @@
-import builtins
 import itertools
 import subprocess
 import sys
@@ -319,20 +318,3 @@ def test_a_folder_that_is_missing_is_named(tmp_path):
     figure = plots.curves({"a": [(0, 1)]}, x_label="x", y_label="y")
     with pytest.raises(InputError, match=r"missing/a\.png: cannot be written"):
         plots.save(figure, tmp_path / "missing" / "a.png")
-
-
-def test_a_picture_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "a.png"
-    path.write_bytes(b"old")
-
-    def fail(self, data):
-        with builtins.open(self, "wb") as file:
-            file.write(data[:10])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(plots.Path, "write_bytes", fail)
-    figure = plots.curves({"a": [(0, 1)]}, x_label="x", y_label="y")
-    with pytest.raises(InputError, match="No space left on device"):
-        plots.save(figure, path)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]

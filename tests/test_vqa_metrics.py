@@ -35,9 +35,10 @@ def test_the_golden_set_has_its_official_accuracy(annotations, scores):
         ("question_type", "perQuestionType"),
         ("answer_type", "perAnswerType"),
     ]:
-        types = [x[kind] for x in annotations]
-        found = vqa_metrics.accuracy_by(types, scores)
-        assert {k: round(v.value, 2) for k, v in found.items()} == expected[official]
+        types = np.array([x[kind] for x in annotations])
+        for name, value in expected[official].items():
+            found = vqa_metrics.accuracy(scores[types == name])
+            assert round(found.value, 2) == value
 
 
 def test_every_golden_question_has_its_official_accuracy(annotations, scores):
@@ -66,12 +67,9 @@ def test_too_few_annotators_are_refused():
         vqa_metrics.official_score("red", ["red"])
 
 
-def test_accuracy_by_group_by_hand():
+def test_exact_match_by_hand():
     scores = vqa_metrics.exact_scores(["a", "b", "c", "d"], ["a", "b", "x", "D"])
-    found = vqa_metrics.accuracy_by(["two", "one", "two", "two"], scores)
-    assert list(found) == ["one", "two"]
-    assert (found["one"].value, found["one"].count) == (100, 1)
-    assert found["two"].value == pytest.approx(100 / 3)
+    assert scores.tolist() == [1, 1, 0, 0]
     assert vqa_metrics.accuracy(scores).value == 50
 
 
@@ -95,13 +93,11 @@ def test_nothing_to_score_is_refused():
         vqa_metrics.accuracy(np.zeros(0))
 
 
-def test_as_many_predictions_groups_and_answers_are_wanted():
+def test_as_many_predictions_and_answers_are_wanted():
     with pytest.raises(ValueError, match=r"longer|shorter"):
         vqa_metrics.exact_scores(["a", "b"], ["a"])
     with pytest.raises(ValueError, match=r"longer|shorter"):
         vqa_metrics.official_scores(["a", "b"], [["a"] * 10])
-    with pytest.raises(ValueError, match="1 categories for 2 scores"):
-        vqa_metrics.accuracy_by(["a"], np.zeros(2))
 
 
 def test_question_only_says_what_training_says_most_often():

@@ -18,8 +18,8 @@ import numpy as np
 from zoo.checkpoint_files import describe
 from zoo.errors import InputError
 from zoo.pretrained.parameters import load_params, save_params
+from zoo.training.records import PARAMS
 
-PARAMS = "params.safetensors"
 # Of a run: what there is of it is kept.
 _KEPT = ("config.json", "tokenizer.model", "answers.json", "search.json")
 _LARGEST = 65_504.0

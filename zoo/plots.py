@@ -6,7 +6,6 @@ one looked at the other. Tokens are data, never markup, in whatever script they 
 Every function returns a `Figure` that no global state knows; `save` writes it.
 """
 
-import contextlib
 import functools
 import importlib.util
 import io
@@ -27,6 +26,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from zoo.errors import InputError
+from zoo.files import write_whole
 
 # From white to navy on what is a straight line of OKLab (Ottosson 2020): one hue, and
 # equal steps of weight are equal steps to the eye, whatever colours it tells apart.
@@ -311,19 +311,3 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, format=path.suffix[1:], dpi=150, bbox_inches="tight")
     write_whole(path, picture.getvalue())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file, whole or not at all.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error

@@ -9,8 +9,8 @@ import jax
 from zoo.checkpoint_steps import SavedSteps
 from zoo.checkpoints import average_params
 from zoo.errors import InputError
-from zoo.packing import PARAMS, unpack
-from zoo.training.records import read_json
+from zoo.packing import unpack
+from zoo.training.records import PARAMS, read_json
 
 SEARCH = "search.json"
 MAX_SIZE = 2**20  # of anything in a config, which somebody else may have written

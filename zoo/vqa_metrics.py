@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from zoo.data.answers import normalise, stripped
+from zoo.data.answers import MIN_ANNOTATORS, comparison
 from zoo.errors import InputError
 
 _Z = 1.959963984540054  # 95 % of a normal distribution lie within as many deviations
@@ -53,16 +53,14 @@ def official_score(prediction: str, answers: Sequence[str]) -> float:
     Raises:
         ValueError: for fewer than four answers, of which none can score 1.
     """
-    if len(answers) < 4:
+    if len(answers) < MIN_ANNOTATORS:
         raise ValueError(
-            f"{len(answers)} answers: the official accuracy wants at least 4, of which "
-            "VQA has 10; take exact_scores where there is one true answer"
+            f"{len(answers)} answers: the official accuracy wants at least "
+            f"{MIN_ANNOTATORS}, and VQA has 10; take exact_scores where there is one "
+            "true answer"
         )
-    prediction = stripped(prediction)
-    answers = [stripped(answer) for answer in answers]
-    if len(set(answers)) > 1:
-        prediction = normalise(prediction)
-        answers = [normalise(answer) for answer in answers]
+    compared = comparison(answers)
+    prediction, answers = compared(prediction), [*map(compared, answers)]
     agreeing = answers.count(prediction)
     # Those who agree have one other less who does.
     scores = [min(1.0, (agreeing - (x == prediction)) / 3) for x in answers]
@@ -121,22 +119,6 @@ def accuracy(scores: Float[np.ndarray, "N"]) -> Accuracy:
     total = sum(scores.tolist())  # in this order, as the official evaluator adds
     low, high = wilson(total / len(scores), len(scores))
     return Accuracy(100 * total / len(scores), (100 * low, 100 * high), len(scores))
-
-
-def accuracy_by(
-    categories: Sequence[str], scores: Float[np.ndarray, "N"]
-) -> dict[str, Accuracy]:
-    """Returns the accuracy of each category of questions, in the order of their names.
-
-    Raises:
-        ValueError: for another number of categories than scores.
-    """
-    if len(categories) != len(scores):
-        raise ValueError(
-            f"{len(categories)} categories for {len(scores)} scores: want one for each"
-        )
-    chosen = np.array(categories)
-    return {name: accuracy(scores[chosen == name]) for name in sorted(set(categories))}
 
 
 def question_only(

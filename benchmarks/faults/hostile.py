@@ -1,9 +1,9 @@
 """Gives every reader of files what nobody should give it, and looks what it does.
 
 Each class below is one way in which a file can be wrong, by accident or on purpose;
-each case must end as a line that says what is wrong (an InputError), or in something
-that was read after all, where the case happened to be sound. Anything else is a defect:
-another exception, a line that is no line, memory that grows without bound.
+each case must end as a line that says what is wrong (an InputError), and only of the
+classes in `MAY_BE_SOUND` in something that was read after all. Anything else is a
+defect: another exception, a line that is no line, memory that grows without bound.
 
     python -m benchmarks.faults.hostile --cases 20
 """
@@ -19,7 +19,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,9 @@ def _written(path: Path, content: bytes) -> Path:
 
 def _changed(content: bytes, rng: random.Random) -> bytes:
     """Returns content with some bytes changed, cut off, repeated or put in."""
-    changed = bytearray(content)
-    for _ in range(rng.randrange(1, 8)):
+    changed, edits = bytearray(content), rng.randrange(1, 8)
+    while edits > 0 or changed == content:
+        edits -= 1
         place = rng.randrange(len(changed) + 1)
         match rng.randrange(4):
             case 0:
@@ -269,11 +270,9 @@ def damaged_checkpoint(folder: Path, rng: random.Random) -> Iterator[Case]:
 
 
 def _newest(directory: Path) -> None:
+    """Restores the newest step, which whatever was done was done to."""
     with damage.failing_disk(), Checkpoints(directory) as checkpoints:
-        step = checkpoints.steps()[-1]
-        checkpoints.restore(step, damage.tree_of(0))
-    if step == 30:
-        raise AssertionError("a damaged checkpoint was restored")
+        checkpoints.restore(checkpoints.steps()[-1], damage.tree_of(0))
 
 
 def what_is_no_file(folder: Path, rng: random.Random) -> Iterator[Case]:
@@ -312,6 +311,15 @@ CLASSES = (
     damaged_checkpoint,
     what_is_no_file,
 )
+# Of these a case may have come out sound: bytes that nothing looks at have changed, or
+# chance has given every row its cells.
+MAY_BE_SOUND = (
+    tables_with_missing_cells,
+    damaged_gzip,
+    tokenizer_signed_by_somebody_else,
+    damaged_picture,
+    regions_that_are_none,
+)
 
 
 def outcome(case: Case) -> str:
@@ -335,6 +343,18 @@ def count(kind: Callable, cases: int, folder: Path, seed: int = 0) -> dict[str, 
     return counts
 
 
+def defects(kind: Callable, counts: Mapping[str, int]) -> int:
+    """Returns how many cases of a class ended as none of them may.
+
+    >>> defects(damaged_picture, {"refused": 3, "read": 2, "several lines": 1})
+    1
+    >>> defects(damaged_checkpoint, {"refused": 3, "read": 2})
+    2
+    """
+    fine = ("refused", "read") if kind in MAY_BE_SOUND else ("refused",)
+    return sum(number for found, number in counts.items() if found not in fine)
+
+
 def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -345,17 +365,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.getLogger("zoo").setLevel(logging.ERROR)
-    before, defects = peak_megabytes(), 0
+    before, found = peak_megabytes(), 0
     with tempfile.TemporaryDirectory() as folder:
         for kind in CLASSES:
             counts = count(kind, arguments.cases, Path(folder), arguments.seed)
             print(f"{kind.__name__:34} {counts}")
-            defects += sum(counts.values()) - sum(
-                counts.get(name, 0) for name in ("refused", "read")
-            )
+            found += defects(kind, counts)
     grown = peak_megabytes() - before
-    print(f"{defects} defects; the peak of memory grew by {grown:.0f} MB")
-    raise SystemExit(defects > 0 or grown > MAX_MEGABYTES)
+    print(f"{found} defects; the peak of memory grew by {grown:.0f} MB")
+    raise SystemExit(found > 0 or grown > MAX_MEGABYTES)
 
 
 if __name__ == "__main__":

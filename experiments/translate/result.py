@@ -57,8 +57,8 @@ def translate_test(config: Config, corpora: Corpora) -> Tested:
 def conclude(
     config: Config,
     corpora: Corpora,
-    tested: Tested,
     console: Console,
+    tested: Tested,
     fitted: Fitted,
     made_by: dict[str, Any],
 ) -> dict[str, Any]:

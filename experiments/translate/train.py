@@ -7,6 +7,7 @@ one.
 
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from experiments.command import choose, on_hosts, plain_console, run
@@ -48,55 +49,43 @@ def _train(config: Config, started: float) -> dict[str, Any] | None:
     from experiments.translate.result import conclude, translate_test
     from experiments.translate.task import check, task
     from zoo.runs import SEARCH
-    from zoo.training.alone import alone
-    from zoo.training.hosts import agree, by_first, fingerprint, is_first
-    from zoo.training.records import environment, open_run, write_json
-    from zoo.training.run import finished, train_to_end
+    from zoo.training.experiment import Experiment, run_to_end
+    from zoo.training.hosts import is_first
+    from zoo.training.records import write_json
 
     console = plain_console(quiet=not is_first())
     config, initial = with_initial(config)
     check(config)
-    agree("config", lambda: fingerprint(config.to_json()))
-    result = finished(config.workdir, config.to_json(), console)
-    if result is not None:
-        return result
-    corpora = prepare(config, initial and initial.tokenizer)
-    agree("data", corpora.fingerprint)
-    console.print(
-        f"{len(corpora.train):,} pairs to train on, {len(corpora.validation):,} to "
-        f"validate and {len(corpora.test):,} to test; "
-        f"{corpora.tokenizer.vocab_size:,} subwords"
+
+    def read():
+        corpora = prepare(config, initial and initial.tokenizer)
+        console.print(
+            f"{len(corpora.train):,} pairs to train on, {len(corpora.validation):,} to "
+            f"validate and {len(corpora.test):,} to test; "
+            f"{corpora.tokenizer.vocab_size:,} subwords"
+        )
+
+        def save():
+            corpora.tokenizer.save(config.workdir / "tokenizer.model")
+            if initial and initial.defaults:
+                write_json(config.workdir / SEARCH, asdict(initial.defaults))
+
+        return Experiment(
+            task=task(config, corpora, initial and initial.params),
+            fingerprint=corpora.fingerprint(),
+            save=save,
+            test=partial(translate_test, config, corpora),
+            conclude=partial(conclude, config, corpora, console),
+        )
+
+    return run_to_end(
+        config,
+        read,
+        started=started,
+        console=console,
+        # The best and one to fall back on, or as many as are averaged.
+        keep_last=max(2, config.decoding.average),
     )
-
-    def begin():
-        open_run(config.workdir, config.to_json())
-        corpora.tokenizer.save(config.workdir / "tokenizer.model")
-        if initial and initial.defaults:
-            write_json(config.workdir / SEARCH, asdict(initial.defaults))
-
-    with alone(config.workdir):
-        # Another command may have begun, or ended, this run while this one prepared.
-        result = finished(config.workdir, config.to_json(), console)
-        if result is not None:
-            return result
-        by_first("begun", begin)
-        made_by = environment()  # now: the code may change while the run goes on
-        fitted = train_to_end(
-            config.workdir,
-            task(config, corpora, initial and initial.params),
-            config.training,
-            config.optimizer,
-            seed=config.seed,
-            started=started,
-            console=console,
-            # The best and one to fall back on, or as many as are averaged.
-            keep_last=max(2, config.decoding.average),
-        )
-        tested = translate_test(config, corpora)
-        return by_first(
-            "concluded",
-            lambda: conclude(config, corpora, tested, console, fitted, made_by),
-        )
 
 
 if __name__ == "__main__":

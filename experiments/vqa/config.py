@@ -145,8 +145,9 @@ _DAQUAR = replace(
         patience=5,
     ),
 )
-# The recipe of OpenVQA for region features: 13 epochs of 64 questions, though with a
-# cosine and not in steps.
+# The recipe of OpenVQA for region features: as many updates of 64 questions as are 13
+# epochs of all of train2014, though with a cosine and not in steps. With 5 % held out
+# for validation, 13 epochs would be 85,600.
 _VQA_V2 = Config(
     model=model_config("mcan-small"),
     data=VqaV2Data(features=Path("vqa_v2_features")),

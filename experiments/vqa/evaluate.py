@@ -58,8 +58,8 @@ def evaluate(arguments: Arguments) -> None:
             "--results answers nothing, so that --output has nothing to hold; leave "
             "one of them out"
         )
-    seed = read_seed(arguments.model)
     data = data_from_json(read_section(arguments.model, "data"))
+    seed = read_seed(arguments.model)
     questions = data.read(arguments.split, seed)
     if arguments.results is not None:
         answers = read_results(arguments.results, questions.question_ids)

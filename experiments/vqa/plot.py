@@ -54,15 +54,14 @@ def plot(arguments: Arguments) -> None:
     from zoo.data.vqa.examples import select
     from zoo.errors import unknown
     from zoo.plots import check_suffix
-    from zoo.runs import read_config
+    from zoo.runs import read_section, read_seed
     from zoo.visual.answerer import VisualAnswerer
 
     as_page = arguments.output.suffix.lower() == ".html"
     if not as_page:
         check_suffix(arguments.output)
-    config = read_config(arguments.model)
-    data = data_from_json(config["data"])
-    questions = data.read(arguments.split, config["seed"])
+    data = data_from_json(read_section(arguments.model, "data"))
+    questions = data.read(arguments.split, read_seed(arguments.model))
     if arguments.group is not None:
         if arguments.group not in questions.groups:
             raise unknown("group", arguments.group, {*questions.groups})

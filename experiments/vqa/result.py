@@ -63,8 +63,8 @@ def answer_test(config: Config, dataset: Dataset) -> Tested:
 def conclude(
     config: Config,
     dataset: Dataset,
-    tested: Tested,
     console: Console,
+    tested: Tested,
     fitted: Fitted,
     made_by: dict[str, Any],
 ) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.table import Table
 
+from zoo.data.vqa.answer_table import has_annotators
 from zoo.data.vqa.controls import tiled, with_blank_image, with_other_images
 from zoo.data.vqa.examples import VisualQuestions, select
 from zoo.grounding import Grounding, grounding, hide
@@ -25,7 +26,7 @@ _FEW = 6  # types, or groups, of questions that are worth a row each
 
 
 @dataclass(frozen=True)
-class Look:
+class Located:
     """How well one glimpse or layer finds the object that a question names.
 
     Attributes:
@@ -48,20 +49,16 @@ def scores_of(
 ) -> Float[np.ndarray, "N"]:
     """Returns what each answer is worth, from 0 to 1.
 
-    By the official accuracy where there are ten annotators, else by exact match.
+    By the official accuracy where there are enough annotators, else by exact match.
     """
-    if _official(questions):
+    if has_annotators(questions):
         return official_scores(answers, questions.answers)
     return exact_scores(answers, questions.top_answers)
 
 
 def signature(questions: VisualQuestions) -> str:
     """Returns by which rule `scores_of` counts."""
-    return "official VQA accuracy" if _official(questions) else "exact match"
-
-
-def _official(questions: VisualQuestions) -> bool:
-    return min(map(len, questions.answers)) >= 4
+    return "official VQA accuracy" if has_annotators(questions) else "exact match"
 
 
 def kinds(questions: VisualQuestions, most: int = 1_000) -> dict[str, np.ndarray]:
@@ -100,7 +97,7 @@ def controls(
 
 def measure_looks(
     answerer: VisualAnswerer, questions: VisualQuestions, seed: int = 0
-) -> dict[str, Look]:
+) -> dict[str, Located]:
     """Returns how well each look finds what it should, of the questions with a box.
 
     Empty where no box is known, and for a model without attention or without a grid.
@@ -126,7 +123,7 @@ def measure_looks(
 
     whole, at_random = shown(few), shown(_without(few, cells, answerer))
     return {
-        name: Look(
+        name: Located(
             grounding(weights, questions.boxes, answerer.grid),
             {
                 kind: grounding(weights[at], questions.boxes[at], answerer.grid)
@@ -157,7 +154,7 @@ def as_metrics(
     scores: Float[np.ndarray, "N"],
     questions: VisualQuestions,
     control: dict[str, float],
-    seen: dict[str, Look],
+    seen: dict[str, Located],
 ) -> dict[str, Any]:
     """Returns the metrics of a result, percentages from 0 to 100."""
     return {

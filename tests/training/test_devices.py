@@ -15,7 +15,7 @@ from zoo.losses import TokenLoss, tied_cross_entropy
 from zoo.models.contract import initialize
 from zoo.spreading import mesh_of
 from zoo.training.devices import make_driver
-from zoo.training.plateau import observe
+from zoo.training.plateau import judged
 from zoo.training.step import init_state, make_train_step
 
 ROWS, LENGTH, VOCAB = 16, 6, 23
@@ -162,8 +162,8 @@ def test_portions_move_no_row_to_another_device():
 def test_an_evaluation_lowers_the_rate_on_every_device(name):
     driver = make_driver(name, make_step(products, 1))
     state = driver.place(init_state(PRODUCTS, OPTIMIZER, ema=True))
-    seen = observe(state.plateau, 1.0)
-    state = state.replace(plateau=observe(seen, 2.0, patience=1, factor=0.5))
+    seen = judged(state.plateau, 1.0)
+    state = state.replace(plateau=judged(seen, 2.0, patience=1, factor=0.5))
     moved = []
     for scale in (0.5, 1.0):
         if scale == 1.0:

@@ -10,7 +10,7 @@ import pytest
 
 from zoo.training.faults import MAX_ROW
 from zoo.training.loop import Observer, Schedule, fit
-from zoo.training.plateau import observe
+from zoo.training.plateau import judged
 from zoo.training.step import TrainState
 from zoo.training.stopping import stop_signals
 
@@ -108,6 +108,20 @@ def test_a_resumed_run_keeps_the_calendar_of_the_whole_one():
     assert [step for step, _ in log.validated] == [8, 10]
 
 
+def test_an_evaluation_between_two_logs_drops_no_measurement():
+    batches = [batch(loss=float(step)) for step in range(1, 11)]
+    log, _ = go(batches, Schedule(10, 4, 3))
+    assert [step for step, _ in log.trained] == [3, 4, 6, 8, 9, 10]
+    # Of updates 1 to 3, 4, 5 and 6, 7 and 8, 9, and 10.
+    losses = [values["loss"] for _, values in log.trained]
+    assert losses == [2.0, 4.0, 5.5, 7.5, 9.0, 10.0]
+
+
+def test_a_loss_that_has_diverged_is_an_evaluation():
+    log, _ = go([batch()] * 9, Schedule(2, 2, 2), validation_loss=lambda _: math.inf)
+    assert log.saved == [(2, 2.0, math.inf)]
+
+
 def test_the_loss_of_a_window_is_a_mean_over_tokens():
     batches = [batch(loss=1.0, tokens=30), batch(loss=4.0, tokens=10)]
     log, _ = go(batches, Schedule(2, 2, 2))
@@ -124,7 +138,7 @@ def test_a_signal_ends_the_run_after_the_update_and_a_checkpoint(number, status)
     before = signal.getsignal(number)
     log, code = go(batches, Schedule(10, 5, 5))
     assert code == status
-    assert log.saved == [(3, 3.0, math.inf)]
+    assert log.saved == [(3, 3.0, None)]
     assert signal.getsignal(number) is before
 
 
@@ -133,7 +147,7 @@ def test_a_signal_before_an_evaluation_leaves_it_to_the_next_start(num_steps):
     schedule = Schedule(num_steps, 2, 2)
     log, code = go([batch(), batch(interrupt=signal.SIGTERM)], schedule)
     assert code == 143
-    assert log.saved == [(2, 2.0, math.inf)]
+    assert log.saved == [(2, 2.0, None)]
     assert log.ended == [False]
     log, code = go([batch()] * 9, schedule, at_step(2), evaluated=False)
     assert code == 0
@@ -180,7 +194,7 @@ def test_patience_goes_on_where_a_stopped_run_left_it():
         batches,
         schedule,
         validation_loss=by_step(LOSSES),
-        observe=lambda *seen: kept.append(observe(*seen)) or kept[-1],
+        judge=lambda *seen: kept.append(judged(*seen)) or kept[-1],
     )
     assert code == 143
     resumed = at_step(7).replace(plateau=kept[-1])

@@ -13,7 +13,7 @@ import zoo
 from zoo.errors import InputError
 from zoo.models.contract import initialize
 from zoo.training.config import OptimizerConfig, TrainingConfig
-from zoo.training.optimizers import decays, hold, make_optimizer, observer, schedule
+from zoo.training.optimizers import decays, hold, judge_of, make_optimizer, schedule
 from zoo.training.plateau import no_plateau
 
 
@@ -89,7 +89,7 @@ def test_only_a_plateau_is_lowered_by_evaluations(name, scales):
     config = OptimizerConfig(schedule=name, plateau_patience=2, plateau_factor=0.1)
     plateau, found = no_plateau(), []
     for _ in scales:
-        plateau = observer(config)(plateau, 1.0)
+        plateau = judge_of(config)(plateau, 1.0)
         found.append(float(plateau.scale))
     assert found == pytest.approx(scales)
 

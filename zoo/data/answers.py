@@ -7,6 +7,9 @@ accuracy has been counted with them.
 
 import functools
 import re
+from collections.abc import Callable, Sequence
+
+MIN_ANNOTATORS = 4  # of fewer, no answer could be worth all
 
 # In the order in which they are cut. Apostrophe, colon and % stay.
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
@@ -84,3 +87,14 @@ def normalise(answer: str) -> str:
     ('t shirt', '0')
     """
     return in_common_words(without_punctuation(stripped(answer)))
+
+
+def comparison(answers: Sequence[str]) -> Callable[[str], str]:
+    """Returns what an answer is turned into before it is compared with these.
+
+    Unanimous answers are compared letter for letter, all others normalised.
+
+    >>> comparison(["two", "2"])("two"), comparison(["two", "two"])("two")
+    ('2', 'two')
+    """
+    return normalise if len({*map(stripped, answers)}) > 1 else stripped

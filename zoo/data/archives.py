@@ -2,12 +2,12 @@
 
 import io
 import os
-import pathlib
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 
 from zoo.errors import InputError, read_limited
+from zoo.files import write_whole
 
 MAX_BYTES = 2**27  # of an archive, and of what it unpacks to
 
@@ -21,10 +21,7 @@ def write_archive(
         for name, content in {**files, "vocab_size": b"%d" % vocab_size}.items():
             # Without the time of day, so that equal tokenizers are equal files.
             archive.writestr(zipfile.ZipInfo(name), content)
-    path = pathlib.Path(path)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(data.getvalue())
-    os.replace(partial, path)
+    write_whole(path, data.getvalue())
 
 
 def read_archive(

@@ -12,7 +12,6 @@ import collections
 import hashlib
 import io
 import os
-import pathlib
 import random
 from collections.abc import Iterable, Sequence
 
@@ -21,6 +20,7 @@ import numpy as np
 from zoo.data.text_tokens import Ids, unicode, until_end
 from zoo.data.token_table import Tokens, TokenTable, train_table
 from zoo.errors import InputError, read_limited
+from zoo.files import write_whole
 
 MAX_BYTES = 2**26  # a model of 32,000 subwords has 800,000
 _REMEDY = "restore the file or train again in a new folder"
@@ -121,10 +121,7 @@ class Tokenizer:
 
         sentencepiece itself can read a file of subwords too.
         """
-        path = pathlib.Path(path)
-        partial = path.with_name(f"{path.name}.partial")
-        partial.write_bytes(self._model + _signature(self._model))
-        os.replace(partial, path)
+        write_whole(path, self._model + _signature(self._model))
 
     @property
     def vocab_size(self) -> int:

@@ -1,11 +1,12 @@
 """Updates that would do harm: which they are, and what a run does about many of them.
 
-An update whose loss or gradient is not finite, or whose gradient is much longer than
-gradients have been, is not made. The state remembers what that takes, so that the
-step stays one pure function and a resumed run judges as the whole one would have. The
-host looks only when it reads metrics anyway. Where updates were skipped one after the
-other, the parameters themselves may have gone astray: the run goes back to its last
-checkpoint and leaves those batches out, a few times.
+An update whose loss or gradient is not finite, or whose gradient is much longer both
+than gradients have been and than what they are clipped to, is not made. The state
+remembers what that takes, so that the step stays one pure function and a resumed run
+judges as the whole one would have. The host looks only when it reads metrics anyway.
+Where updates were skipped one after the other, the parameters themselves may have gone
+astray: the run goes back to its last checkpoint and leaves those batches out, a few
+times.
 
 `optax.apply_if_finite` gives up in the end and applies an update of NaN.
 """

@@ -17,7 +17,7 @@ import jax
 from zoo.training.devices import Driver
 from zoo.training.faults import MAX_ROW, TooManyFaults
 from zoo.training.hosts import number_of_first
-from zoo.training.plateau import Plateau, observe
+from zoo.training.plateau import Plateau, judged
 from zoo.training.step import TrainState
 from zoo.training.stopping import exit_if
 
@@ -28,7 +28,8 @@ class Schedule:
 
     Attributes:
         num_steps: length of the run.
-        log_interval: between two lines of metrics.
+        log_interval: between two lines of metrics; there is one more before an
+            evaluation that comes between.
         evaluation_interval: between two evaluations, each followed by a checkpoint;
             the last update is always evaluated.
         patience: evaluations in a row without a better loss after which the run ends;
@@ -53,8 +54,8 @@ class Observer(Protocol):
 
 
 Evaluate = Callable[[TrainState], dict[str, float]]
-Observe = Callable[[Plateau, float], Plateau]
-Save = Callable[[int, TrainState, float, bool], None]
+Judge = Callable[[Plateau, float], Plateau]
+Save = Callable[[int, TrainState, float | None, bool], None]
 
 
 def fit(
@@ -66,7 +67,7 @@ def fit(
     evaluate: Evaluate,
     save: Save,
     observer: Observer,
-    observe: Observe = observe,
+    judge: Judge = judged,
     clock: Callable[[], float] = time.monotonic,
     left_out: Collection[int] = (),
     received: Sequence[int] = (),
@@ -81,8 +82,8 @@ def fit(
         evaluate: returns at least "loss", in nats; is given the state as it lies on the
             devices of all hosts, on each of which it is called.
         save: is called with (step, state, validation loss, whether the run has ended);
-            the loss is infinite when the run is stopped before the step is evaluated.
-        observe: what an evaluation changes, for example the learning rate.
+            the loss is None when the run is stopped before the step is evaluated.
+        judge: returns what an evaluation changes, for example the learning rate.
         clock: the seconds that `schedule.max_seconds` speaks of.
         left_out: steps whose batches are not learned from.
         received: signals to stop, as `stop_requests` collects them.
@@ -107,18 +108,18 @@ def fit(
         # Whoever is not the first host decides nothing by a rounding of its own.
         return number_of_first(values["loss"])
 
-    def judge(ended):
+    def validate_and_save(ended):
         loss = validate()
-        judged = state.replace(plateau=observe(state.plateau, loss))
-        copy = driver.gather(judged)
+        after = state.replace(plateau=judge(state.plateau, loss))
+        copy = driver.gather(after)
         ended |= 0 < schedule.patience <= int(copy.plateau.stale)
         save(step, copy, loss, ended)
         exit_if(received)
-        return judged, ended
+        return after, ended
 
     ended = False
     if not evaluated and (is_over() or step % schedule.evaluation_interval == 0):
-        state, ended = judge(is_over())
+        state, ended = validate_and_save(is_over())
     for batch in () if ended else batches:
         if step in left_out:
             state = state.replace(step=state.step + 1)
@@ -128,20 +129,20 @@ def fit(
         step += 1
         poll()
         ended = is_over()
-        log = ended or step % schedule.log_interval == 0
         due = ended or step % schedule.evaluation_interval == 0
-        if (log or due or received) and (faults := window.too_many_faults()):
+        log = due or step % schedule.log_interval == 0
+        if (log or received) and (faults := window.too_many_faults()):
             exit_if(received)  # the next start comes to the same faults
             raise faults
         if log:
             observer.train(step, window.close())
         if received:
             # Whoever stops us may not wait for an evaluation; the next start makes it.
-            save(step, driver.gather(state), math.inf, False)
+            save(step, driver.gather(state), None, False)
             exit_if(received)
         if due:
-            state, ended = judge(ended)
-            window = _Window()
+            state, ended = validate_and_save(ended)
+            window = _Window()  # whose time begins now
         if ended:
             break
     return driver.gather(state)

@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zoo.errors import unknown
 from zoo.training.config import OptimizerConfig
-from zoo.training.plateau import Plateau, observe
+from zoo.training.plateau import Plateau, judged
 from zoo.training.step import LossFunction
 
 
@@ -36,12 +36,12 @@ def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     return inverse_sqrt
 
 
-def observer(config: OptimizerConfig) -> Callable[[Plateau, float], Plateau]:
+def judge_of(config: OptimizerConfig) -> Callable[[Plateau, float], Plateau]:
     """Returns what an evaluation changes: under "plateau" the learning rate too."""
     if config.schedule != "plateau":
-        return observe
+        return judged
     return partial(
-        observe, patience=config.plateau_patience, factor=config.plateau_factor
+        judged, patience=config.plateau_patience, factor=config.plateau_factor
     )
 
 

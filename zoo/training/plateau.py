@@ -31,7 +31,7 @@ def no_plateau() -> Plateau:
     )
 
 
-def observe(
+def judged(
     plateau: Plateau, loss: float, *, patience: int = 1, factor: float = 1.0
 ) -> Plateau:
     """Returns what is known after one more evaluation; NaN is no better loss.

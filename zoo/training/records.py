@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError, read_limited
+from zoo.files import beside, write_whole
 
 MAX_JSON_BYTES = 2**24
+PARAMS = "params.safetensors"  # of a packed run, in place of checkpoints
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -40,22 +42,13 @@ def plain(value: Any) -> Any:
 
 
 def write_json(path: Path, obj: Any) -> None:
-    """Writes a file that is, at any moment, either the old one or the new one."""
+    """Writes a file that is, at any moment, either the old one or the new one.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     text = json.dumps(plain(obj), ensure_ascii=False, indent=2) + "\n"
-    _replace(Path(path), text.encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = _beside(path)
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(path.name + ".tmp")
+    write_whole(path, text.encode())
 
 
 def read_json(path: Path) -> dict:
@@ -99,17 +92,23 @@ def open_run(workdir: Path, config: dict) -> None:
     """Creates the folder of a run with its config, or finds that it is the same run.
 
     Raises:
-        InputError: the folder holds a run with another config, or other files.
+        InputError: the folder holds a run with another config, a packed one, or other
+            files.
     """
     workdir = Path(workdir)
     path = workdir / "config.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        names = {file.name for file in workdir.iterdir()} - {_beside(path).name}
+        names = {file.name for file in workdir.iterdir()} - {beside(path).name}
     except OSError as error:
         raise InputError(
             f"{workdir} cannot hold a run: {error.strerror}; choose another --workdir"
         ) from None
+    if PARAMS in names:
+        raise InputError(
+            f"{workdir} holds a packed run, which has no checkpoints to go on from; "
+            "choose another --workdir"
+        )
     if path.name in names:
         _require_same(path, flatten(plain(config)))
     elif names:
@@ -161,7 +160,7 @@ class Metrics:
             if self._step(number, line) <= after_step
         )
         if kept != before:
-            _replace(self._path, kept)
+            write_whole(self._path, kept)
 
     def write(self, **fields: Any) -> None:
         """Appends one line; it is in the file on return."""

@@ -28,7 +28,7 @@ from zoo.training.hosts import (
     stop_requests,
 )
 from zoo.training.loop import Evaluate, Schedule, fit
-from zoo.training.optimizers import hold, make_optimizer, observer
+from zoo.training.optimizers import hold, judge_of, make_optimizer
 from zoo.training.progress import Report
 from zoo.training.records import Metrics, open_run, read_json
 from zoo.training.step import (
@@ -176,9 +176,9 @@ def train_to_end(
 
         def save(step, state, loss, ended):
             now = {"seconds": clock(), "ended": ended, "left_out": left_out}
-            now["evaluated"] = not math.isinf(loss)
+            now["evaluated"] = loss is not None
             now["batches_per_epoch"] = task.batches_per_epoch
-            checkpoints.save(step, state, loss=loss, note=now)
+            checkpoints.save(step, state, loss=_rank(loss), note=now)
 
         def train(step, state, evaluated):
             report = Report(
@@ -198,7 +198,7 @@ def train_to_end(
                     evaluate=task.evaluate,
                     save=save,
                     observer=report,
-                    observe=observer(optimizer),
+                    judge=judge_of(optimizer),
                     clock=clock,
                     left_out={step for row in left_out for step in range(*row)},
                     received=received,
@@ -250,6 +250,13 @@ def _other_plan(note: dict[str, Any], batches_per_epoch: int) -> str | None:
         f"{batches_per_epoch} updates an epoch, not {before} as before, with this "
         "number of devices: from here on the order of the data is another one"
     )
+
+
+def _rank(loss: float | None) -> float:
+    """Returns what a checkpoint is ranked by: infinity is for those not evaluated."""
+    if loss is None:
+        return math.inf
+    return loss if math.isfinite(loss) else math.nan
 
 
 def _left_out(before: list[list[int]], steps: range) -> list[list[int]]:

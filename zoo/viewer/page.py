@@ -14,13 +14,12 @@ import json
 import os
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Num
 
-from zoo.plots import write_whole
+from zoo.files import write_whole
 
 _FOLDER = importlib.resources.files("zoo.viewer")
 # Controls, format (marks that turn the direction of writing, spaces of no width, tags),
@@ -89,7 +88,7 @@ def save(written: str, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: the path cannot be written.
     """
-    write_whole(Path(path), written.encode())
+    write_whole(path, written.encode())
 
 
 def text(words: str) -> str:

@@ -4,6 +4,7 @@ import pytest
 from zoo.data.vqa.answer_table import AnswerTable
 from zoo.data.vqa.examples import VisualQuestions
 from zoo.errors import InputError
+from zoo.vqa_metrics import official_score
 
 
 def asked(answers, tops=None):
@@ -46,7 +47,6 @@ def test_an_answer_must_occur_more_often_than_the_count():
     assert table.answers == ("red", "blue")
     assert table.labels(SINGLE).tolist() == [0, 1, 0, -1, 1, 0]
     assert AnswerTable.of(SINGLE, min_count=2).answers == ("red",)
-    assert AnswerTable.of(SINGLE, max_size=1).answers == ("red",)
     with pytest.raises(InputError, match="no answer occurs more than 3 times"):
         AnswerTable.of(SINGLE, min_count=3)
 
@@ -59,13 +59,45 @@ def test_a_single_answer_is_certain_and_stays_as_it_is():
 
 
 def test_answers_of_ten_are_normalised_and_scored_by_hand():
-    table = AnswerTable.of(TEN, max_size=2)
-    assert table.answers == ("2", "dog")
+    table = AnswerTable(("2", "dog"))
+    assert AnswerTable.of(TEN).answers == ("2", "dog", "cow")
     assert table.labels(TEN).tolist() == [0, 1, 0, -1]
     dense = table.soft_scores(TEN).dense(np.arange(4), 2)
     # Seven for 2; two for dog; nobody for a class of the table.
     expected = [[1, 0.6], [0, 1], [1, 0], [0, 0]]
     np.testing.assert_allclose(dense, expected, atol=1e-6)
+
+
+def test_unanimous_answers_are_paid_letter_for_letter():
+    questions = asked([("two",) * 10, ("2",) * 10, ("two",) * 8 + ("2", "a dog")])
+    table = AnswerTable.of(questions)
+    assert table.answers == ("2", "two")
+    assert table.labels(questions).tolist() == [1, 0, 0]
+    dense = table.soft_scores(questions).dense(np.arange(3), 2)
+    # Where the annotators disagree, both spellings are one answer.
+    assert dense.tolist() == [[0, 1], [1, 0], [1, 1]]
+
+
+@pytest.mark.parametrize("annotators", [4, 7, 10])
+def test_a_class_is_worth_what_the_metric_pays(annotators):
+    spellings = ["two", "2", "Two ", "a dog", "dog", "dog.", "none", "0", "cat"]
+    draws = np.random.default_rng(0)
+    answers = [
+        tuple(draws.choice(draws.choice(spellings, 1 + row % 5), annotators).tolist())
+        for row in range(60)
+    ]
+    table = AnswerTable.of(asked(answers))
+    dense = table.soft_scores(asked(answers)).dense(np.arange(60), len(table))
+    paid = [[official_score(x, given) for x in table.answers] for given in answers]
+    np.testing.assert_allclose(dense, paid, atol=1e-6)
+
+
+def test_of_few_annotators_the_answer_that_counts_is_paid():
+    questions = asked([("two", "2", "two"), ("The dog",) * 3, ("red",)])
+    table = AnswerTable.of(questions)
+    assert table.answers == ("two", "The dog", "red")
+    dense = table.soft_scores(questions).dense(np.arange(3), 3)
+    np.testing.assert_array_equal(dense, np.eye(3))
 
 
 def test_scores_are_laid_out_by_place():

@@ -117,3 +117,26 @@ def test_pictures_are_squashed_to_the_size_asked_for(folder):
     image = read_daquar(folder, "test", 4, 4).images[0]
     assert (image[:, 0] == 0).all()
     assert (image[:, 3] == 255).all()
+
+
+def test_an_image_that_is_listed_twice_is_named_with_both_lines(folder):
+    train, test = (folder / f"{name}_images_list.txt" for name in ("train", "test"))
+    train.write_text("image2\nimage38\nimage2\n")
+    message = refusal(read_daquar, folder, "train", 6, 8)
+    assert message.startswith(f"{train}, line 3: image2 is listed before, in {train}, ")
+    # Trained on and tested on.
+    train.write_text("image2\nimage38\nimage40\n")
+    for split in ("train", "validation", "test"):
+        message = refusal(read_daquar, folder, split, 6, 8)
+        assert message.startswith(f"{test}, line 2: image40 is listed before")
+        assert f"{train}, line 3; keep one" in message
+
+
+@pytest.mark.parametrize(("image", "split"), [(2, "validation"), (38, "train")])
+def test_a_split_without_an_image_is_refused(folder, image, split):
+    path = folder / "train_images_list.txt"
+    path.write_text(f"image{image}\n")
+    message = refusal(read_daquar, folder, split, 6, 8)
+    assert (
+        message == f"{path}: none of its 1 images falls to {split}; give more of them"
+    )

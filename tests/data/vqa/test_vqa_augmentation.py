@@ -97,11 +97,21 @@ def test_other_light_is_mild():
     images = generator.integers(90, 160, size=(50, 8, 9, 3), dtype=np.uint8)
     changed = in_other_light(images, generator)
     ratio = changed.mean(axis=(1, 2, 3)) / images.mean(axis=(1, 2, 3))
-    assert ratio.min() == pytest.approx(0.8, abs=0.05)
-    assert ratio.max() == pytest.approx(1.2, abs=0.05)
+    assert ratio.min() == pytest.approx(0.95, abs=0.01)
+    assert ratio.max() == pytest.approx(1.05, abs=0.01)
     contrast = changed.std(axis=(1, 2, 3)) / images.std(axis=(1, 2, 3)) / ratio
-    assert contrast.min() == pytest.approx(0.8, abs=0.05)
-    assert contrast.max() == pytest.approx(1.2, abs=0.05)
+    assert contrast.min() == pytest.approx(0.95, abs=0.01)
+    assert contrast.max() == pytest.approx(1.05, abs=0.01)
+
+
+@pytest.mark.parametrize("rest", [0, 90, 128, 255])
+def test_in_other_light_white_is_no_grey_and_black_is_black(rest):
+    images = np.full((200, 8, 8, 3), rest, np.uint8)
+    images[:, 0, 0], images[:, 0, 1] = 255, 0
+    changed = in_other_light(images, np.random.default_rng(0))
+    assert changed[:, 0, 0].min() > 229
+    assert changed[:, 0, 1].max() < 14
+    assert abs(changed.astype(int) - images).max() <= 25
 
 
 def test_changes_depend_on_the_random_numbers_alone(images):

@@ -103,6 +103,29 @@ def test_the_fingerprint_sees_pixels_questions_and_answers_but_no_labels():
     assert sha256(labels) == sha256(questions)
 
 
+def test_the_fingerprint_of_files_sees_their_sizes_and_reads_none(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in paths:
+        path.write_bytes(b"no picture")
+
+    def digests():
+        questions = made(images=ImageFiles(paths, (2, 2, 3)))
+        last = select(questions, np.array([False, False, False, True]))
+        return sha256(questions), sha256(last)
+
+    before = digests()
+    assert digests() == before
+    paths[0].write_bytes(b"another one")
+    whole, last = digests()
+    assert whole != before[0]
+    assert last == before[1]
+    paths[2].write_bytes(b"another one")
+    assert digests()[1] != before[1]
+    paths[2].unlink()
+    with pytest.raises(InputError, match=r"2\.png: cannot be read"):
+        digests()
+
+
 def test_a_tenth_of_the_images_is_held_out_with_all_their_questions():
     questions = made(tuple(np.arange(2_000) // 2))
     train = train_or_validation(questions, "train")

@@ -3,17 +3,19 @@
 import collections
 import json
 import os
-import pathlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from zoo.data.answers import normalise
+from zoo.data.answers import MIN_ANNOTATORS, comparison, normalise, stripped
 from zoo.data.vqa.examples import VisualQuestions
 from zoo.errors import InputError, read_limited
+from zoo.files import write_whole
 
 MAX_BYTES = 2**24  # of a table of answers
+Form = Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,10 @@ class SoftScores:
 class AnswerTable:
     """Which class stands for which answer.
 
-    Answers of several annotators are compared as the official evaluator compares them;
-    the answer of a single one stays as it is.
+    What a class is worth is what the metric will pay for its answer. Where there are
+    enough annotators that is the official accuracy, which compares answers letter for
+    letter if all gave the same one, and normalised if not; so "two" and "2" may both be
+    classes. Else it is whether the answer is the one that counts as right.
 
     >>> table = AnswerTable(("yes", "no"))
     >>> table.answers[1]
@@ -57,24 +61,17 @@ class AnswerTable:
     answers: tuple[str, ...]
 
     @classmethod
-    def of(
-        cls,
-        questions: VisualQuestions,
-        *,
-        min_count: int = 0,
-        max_size: int | None = None,
-    ) -> "AnswerTable":
+    def of(cls, questions: VisualQuestions, *, min_count: int = 0) -> "AnswerTable":
         """Returns the top answers of these questions, commonest first.
 
         Args:
             min_count: an answer must occur more often than this.
-            max_size: at most so many; None for all.
 
         Raises:
             InputError: none occurs so often.
         """
         counts = collections.Counter(_top_answers(questions))
-        common = [x for x, count in counts.most_common(max_size) if count > min_count]
+        common = [x for x, count in counts.most_common() if count > min_count]
         if not common:
             raise InputError(
                 f"no answer occurs more than {min_count} times in {len(questions)} "
@@ -106,11 +103,8 @@ class AnswerTable:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the answers in the order of their classes, at once or not at all."""
-        path = pathlib.Path(path)
-        partial = path.with_name(f"{path.name}.partial")
         text = json.dumps(self.answers, ensure_ascii=False, indent=0)
-        partial.write_text(text + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_whole(path, f"{text}\n".encode())
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -122,34 +116,64 @@ class AnswerTable:
         return np.array(labels, np.int32)
 
     def soft_scores(self, questions: VisualQuestions) -> SoftScores:
-        """Returns what each answer would score in the official accuracy.
-
-        That is min(0.3 n, 1) for an answer that n of ten annotators gave; an answer of
-        a single annotator scores 1.
-        """
-        class_of = self._classes()
-        most = max(map(len, questions.answers), default=1)
-        classes = np.full((len(questions), most), -1, np.int32)
-        scores = np.zeros((len(questions), most), np.float32)
-        for row, answers in enumerate(questions.answers):
-            worth = 0.3 if len(answers) > 1 else 1.0
-            counts = collections.Counter(_comparable(answers))
-            known = [(class_of[x], n) for x, n in counts.items() if x in class_of]
-            for column, (number, count) in enumerate(known):
-                classes[row, column] = number
-                scores[row, column] = min(worth * count, 1.0)
+        """Returns what each class would score: `worth_of` that many annotators."""
+        official = has_annotators(questions)
+        forms: list[Form] = [normalise, stripped]
+        classes_of = {form: self._classes_by(form) for form in forms}
+        exact = self._classes()
+        rows: list[list[tuple[int, float]]] = []
+        for top, answers in zip(questions.top_answers, questions.answers, strict=True):
+            if not official:
+                rows.append([(exact[top], 1.0)] if top in exact else [])
+                continue
+            compared = comparison(answers)
+            counts = collections.Counter(map(compared, answers))
+            rows.append(
+                [
+                    (number, worth_of(count, len(answers)))
+                    for answer, count in counts.items()
+                    for number in classes_of[compared].get(answer, ())
+                ]
+            )
+        most = max(map(len, rows), default=0)
+        classes = np.full((len(rows), most), -1, np.int32)
+        scores = np.zeros((len(rows), most), np.float32)
+        for row, worth in enumerate(rows):
+            for column, (number, score) in enumerate(worth):
+                classes[row, column], scores[row, column] = number, score
         return SoftScores(classes, scores)
 
     def _classes(self) -> dict[str, int]:
         return {answer: number for number, answer in enumerate(self.answers)}
 
+    def _classes_by(self, form: Form) -> dict[str, list[int]]:
+        """Returns the classes whose answers have the same form, by that form."""
+        found = collections.defaultdict(list)
+        for number, answer in enumerate(self.answers):
+            found[form(answer)].append(number)
+        return dict(found)
 
-def _comparable(answers: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(map(normalise, answers)) if len(answers) > 1 else answers
+
+def has_annotators(questions: VisualQuestions) -> bool:
+    """Returns whether there are enough of them for the official accuracy."""
+    return min(map(len, questions.answers), default=0) >= MIN_ANNOTATORS
+
+
+def worth_of(agreeing: int, annotators: int) -> float:
+    """Returns the official accuracy of an answer that so many of them gave.
+
+    >>> [round(worth_of(number, 10), 2) for number in range(5)]
+    [0.0, 0.3, 0.6, 0.9, 1.0]
+    """
+    among_others = min(1.0, agreeing / 3), min(1.0, (agreeing - 1) / 3)
+    return (
+        (annotators - agreeing) * among_others[0] + agreeing * among_others[1]
+    ) / annotators
 
 
 def _top_answers(questions: VisualQuestions) -> list[str]:
-    return [
-        normalise(top) if len(answers) > 1 else top
-        for top, answers in zip(questions.top_answers, questions.answers, strict=True)
-    ]
+    """Returns the answers that count as right, as they are compared."""
+    if not has_annotators(questions):
+        return questions.top_answers
+    pairs = zip(questions.top_answers, questions.answers, strict=True)
+    return [comparison(answers)(top) for top, answers in pairs]

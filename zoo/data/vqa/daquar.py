@@ -35,12 +35,11 @@ def read_daquar(folder: Path, split: Split, height: int, width: int) -> VisualQu
             images/imageN.jpg or .png.
 
     Raises:
-        InputError: a file is missing or damaged.
+        InputError: a file is missing or damaged; an image is listed twice, or both to
+            train and to test on; no image falls to a split.
     """
     listed = "test" if split == "test" else "train"
-    image_ids = [
-        line.strip() for line in read_lines(folder / f"{listed}_images_list.txt")
-    ]
+    image_ids = read_lists(folder)[listed]
     number_of = {image_id: number for number, image_id in enumerate(image_ids)}
     rows = [
         (pair, *row)
@@ -68,7 +67,33 @@ def read_daquar(folder: Path, split: Split, height: int, width: int) -> VisualQu
     )
     if split != "test":
         asked = train_or_validation(asked, split)
+    if not len(asked):
+        raise InputError(
+            f"{folder}/train_images_list.txt: none of its {len(image_ids)} images "
+            f"falls to {split}; give more of them"
+        )
     return dataclasses.replace(asked, images=decoded(asked.images))
+
+
+def read_lists(folder: Path) -> dict[str, list[str]]:
+    """Returns the names of the images to train and to test on.
+
+    Raises:
+        InputError: an image is there twice, in one list or in both.
+    """
+    lists, seen = {}, {}
+    for listed in ("train", "test"):
+        path = folder / f"{listed}_images_list.txt"
+        lists[listed] = [line.strip() for line in read_lines(path)]
+        for number, image_id in enumerate(lists[listed], start=1):
+            where = f"{path}, line {number}"
+            if image_id in seen:
+                raise InputError(
+                    f"{where}: {image_id} is listed before, in {seen[image_id]}; keep "
+                    "one of the two"
+                )
+            seen[image_id] = where
+    return lists
 
 
 def read_pairs(path: Path) -> list[tuple[str, str, str]]:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from zoo.data.splits import Split
+from zoo.errors import InputError
 
 
 @runtime_checkable
@@ -190,8 +191,12 @@ def train_or_validation(questions: VisualQuestions, split: Split) -> VisualQuest
 def sha256(questions: VisualQuestions) -> str:
     """Returns the fingerprint of images, questions and answers.
 
-    Images in an array count with their pixels, images in files by their ids alone, so
-    that no file is decoded for it. Types, groups and boxes are labels and left out.
+    Images in an array count with their pixels. Of others, which are decoded when asked
+    for, each counts with its id and, if it has a file of its own, the size of that, so
+    that no file is read for it. Types, groups and boxes are labels and left out.
+
+    Raises:
+        InputError: a file is gone.
     """
     digest = hashlib.sha256()
 
@@ -202,6 +207,8 @@ def sha256(questions: VisualQuestions) -> str:
         add(questions.images.tobytes())
     for image in questions.image_ids:
         add(image.encode())
+    for path in paths_of(questions.images):
+        add(b"%d" % _size_of(path))
     for number, question in enumerate(questions.questions):
         add(b"%d %d" % (questions.question_ids[number], questions.image_of[number]))
         for text in (question, questions.top_answers[number]):
@@ -210,6 +217,21 @@ def sha256(questions: VisualQuestions) -> str:
         for answer in questions.answers[number]:
             add(answer.encode())
     return digest.hexdigest()
+
+
+def paths_of(images: Images) -> Sequence[Path]:
+    """Returns the file of each image, none if they have no files of their own."""
+    if isinstance(images, _ChosenImages):
+        paths = paths_of(images.images)
+        return [paths[place] for place in images.places] if paths else []
+    return getattr(images, "paths", ())
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _taken(column: Any, places: np.ndarray) -> Any:

@@ -9,7 +9,6 @@ import dataclasses
 import io
 import math
 import os
-import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -32,6 +31,10 @@ _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EO
 def decode_picture(file: io.BytesIO, where: str, side: int) -> Image.Image:
     """Returns a picture upright, in RGB, on white.
 
+    Several threads may ask at once. Pillow's warnings, of odd metadata for example, are
+    left to whoever runs the process, as what is done about warnings is the same for
+    all of its threads.
+
     Args:
         file: a picture in one of FORMATS.
         where: what an error calls it.
@@ -42,22 +45,22 @@ def decode_picture(file: io.BytesIO, where: str, side: int) -> Image.Image:
         InputError: it is no such picture, damaged, or of more pixels than
             `PIL.Image.MAX_IMAGE_PIXELS`, which is found out before they are decoded.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(file, formats=FORMATS) as picture:
-                picture.draft(None, (side, side))
-                return _on_white(ImageOps.exif_transpose(picture))
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise InputError(
-                f"{where}: more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller"
-            ) from error
-        except Image.UnidentifiedImageError as error:
-            fault = "no picture that we can read"
-            raise InputError(f"{where}: {fault}; {_REMEDY}") from error
-        except _DAMAGE as error:
-            raise InputError(f"{where}: a damaged picture; {_REMEDY}") from error
+    limit = Image.MAX_IMAGE_PIXELS
+    try:
+        with Image.open(file, formats=FORMATS) as picture:
+            if limit is not None and math.prod(picture.size) > limit:
+                raise Image.DecompressionBombError  # as Pillow does for twice as many
+            picture.draft(None, (side, side))
+            return _on_white(ImageOps.exif_transpose(picture))
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{where}: more than {limit:,} pixels; make it smaller"
+        ) from error
+    except Image.UnidentifiedImageError as error:
+        fault = "no picture that we can read"
+        raise InputError(f"{where}: {fault}; {_REMEDY}") from error
+    except _DAMAGE as error:
+        raise InputError(f"{where}: a damaged picture; {_REMEDY}") from error
 
 
 def _on_white(picture: Image.Image) -> Image.Image:
