@@ -40,7 +40,13 @@ MAY_IMPORT = {
     "zoo.checkpoint_steps": ("zoo.checkpoint_files",),
     "zoo.checkpoint_files": (),
     "zoo.data": ("zoo.data",),
-    "zoo.training": ("zoo.training", "zoo.losses", "zoo.data", "zoo.checkpoints"),
+    "zoo.training": (
+        "zoo.training",
+        "zoo.losses",
+        "zoo.data",
+        "zoo.checkpoints",
+        "zoo.checkpoint_steps",
+    ),
     "zoo.pretrained": (
         "zoo.pretrained",
         "zoo.layers",

