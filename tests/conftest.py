@@ -2,7 +2,8 @@
 
 JAX's own setting rather than XLA_FLAGS makes the devices, so that a command which a
 test starts as a child process sees the machine as a user would. What takes long to
-compile is compiled once for all processes of a run of the suite.
+compile is compiled once for all processes of a run of the suite, and what they keep of
+texts is theirs alone.
 """
 
 import atexit
@@ -14,6 +15,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     CACHE = tempfile.mkdtemp(prefix="compiled-")
     atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE  # read when jax is imported
+    os.environ["ATTENTION_ZOO_CACHE"] = f"{CACHE}/zoo"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 # XLA runs the independent sums of a program side by side, and each holds a thread for

@@ -6,8 +6,8 @@ import tracemalloc
 import pytest
 
 from benchmarks.faults import hostile
-from zoo.data import text
-from zoo.data.text import read_lines
+from zoo.data import lines
+from zoo.data.lines import read_lines
 from zoo.data.vqa import image_files
 from zoo.errors import InputError, read_limited
 
@@ -22,7 +22,7 @@ def test_every_case_ends_as_one_line_or_is_read(tmp_path, kind):
 
 
 def test_a_bomb_takes_no_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(text, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(lines, "MAX_BYTES", 1_000_000)
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(bytes(100_000_000), compresslevel=1))
     tracemalloc.start()
