@@ -16,7 +16,7 @@ import weakref
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, overload
+from typing import IO, SupportsIndex, overload
 
 import numpy as np
 
@@ -52,10 +52,10 @@ class Lines(Sequence[str]):
         return len(self._bounds) - 1
 
     @overload
-    def __getitem__(self, index: int) -> str: ...
+    def __getitem__(self, index: SupportsIndex) -> str: ...
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
+    def __getitem__(self, index: SupportsIndex | slice) -> str | list[str]:
         if isinstance(index, slice):
             places = range(len(self))[index]
             if places.step == 1 and places:

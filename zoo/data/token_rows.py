@@ -11,7 +11,7 @@ import operator
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import SupportsIndex, overload
 
 import numpy as np
 
@@ -44,10 +44,10 @@ class TokenRows(Sequence[list[int]]):
         return len(self._bounds) - 1
 
     @overload
-    def __getitem__(self, index: int) -> list[int]: ...
+    def __getitem__(self, index: SupportsIndex) -> list[int]: ...
     @overload
     def __getitem__(self, index: slice) -> list[list[int]]: ...
-    def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
+    def __getitem__(self, index: SupportsIndex | slice) -> list[int] | list[list[int]]:
         places = range(len(self))
         if isinstance(index, slice):
             return [self[place] for place in places[index]]
