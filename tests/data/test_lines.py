@@ -102,6 +102,17 @@ def test_a_line_without_an_end_is_refused_before_it_is_read(tmp_path):
     tracemalloc.stop()
 
 
+def test_a_fault_far_behind_is_named_by_its_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "MAX_LINE", 16)
+    path = tmp_path / "text"
+    path.write_bytes(b"a line\n" * 10 + b"more\nof \xff\n")
+    with pytest.raises(InputError, match=f"{path}, line 12: no valid UTF-8"):
+        read_lines(path)
+    path.write_bytes(b"a line\n" * 10 + b"x" * 99)
+    with pytest.raises(InputError, match=f"{path}, line 11: longer than 16 bytes"):
+        read_lines(path)
+
+
 def test_what_is_stored_comes_back_with_every_end_of_a_line(tmp_path, monkeypatch):
     monkeypatch.setenv("ATTENTION_ZOO_CACHE", str(tmp_path / "cache"))
     pairs = [("a\nb", ""), ("c\r", "\n"), ("\r\n", "d\n\r"), ("가", " e ")]
