@@ -2,7 +2,8 @@
 
 JAX's own setting rather than XLA_FLAGS makes the devices, so that a command which a
 test starts as a child process sees the machine as a user would. What is compiled is
-compiled once for all processes of a run of the suite, children included.
+compiled once for all processes of a run of the suite, children included, and what they
+keep of texts is theirs alone.
 """
 
 import atexit
@@ -18,6 +19,11 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    TEXTS = tempfile.mkdtemp(prefix="texts-")
+    atexit.register(shutil.rmtree, TEXTS, ignore_errors=True)
+    os.environ["ATTENTION_ZOO_CACHE"] = TEXTS
 
 # XLA runs the independent sums of a program side by side, and each holds a thread for
 # every device until all have come: eight threads for eight devices can wait for ever.

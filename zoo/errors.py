@@ -30,24 +30,32 @@ def unknown(what: str, given: str, known: Collection[str]) -> InputError:
     )
 
 
+def file_size(path: str | os.PathLike[str]) -> int:
+    """Returns the bytes of a file that somebody else may have made.
+
+    Raises:
+        InputError: it is no regular file, from some of which reading would never end.
+        OSError: there is no such file.
+    """
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{path}: no regular file; give the path of one")
+    return found.st_size
+
+
 def read_limited(path: str | os.PathLike[str], limit: int) -> bytes:
     """Returns what a file holds that somebody else may have made.
 
     Raises:
-        InputError: it is no regular file, from some of which reading would never end,
-            or larger than the limit in bytes.
+        InputError: it is no regular file, or larger than the limit in bytes.
         OSError: it cannot be read.
     """
-    path = Path(path)
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise InputError(f"{path}: no regular file; give the path of one")
-    if found.st_size > limit:
+    if (size := file_size(path)) > limit:
         raise InputError(
-            f"{path}: {found.st_size:,} bytes, but at most {limit:,} are read; give "
-            "a smaller file"
+            f"{path}: {size:,} bytes, but at most {limit:,} are read; give a smaller "
+            "file"
         )
-    return path.read_bytes()
+    return Path(path).read_bytes()
 
 
 def require_positive(config: Any, *names: str) -> None:

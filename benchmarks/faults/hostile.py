@@ -30,8 +30,9 @@ import zoo
 from benchmarks.faults import damage
 from zoo.catalogue import config_to_json, model_config
 from zoo.checkpoints import Checkpoints
+from zoo.data.lines import read_lines
 from zoo.data.tables import read_tsv
-from zoo.data.text import read_lines, read_pair_of_files
+from zoo.data.text import read_pair_of_files
 from zoo.data.tokenizer import Tokenizer, _signature
 from zoo.data.vqa.answer_table import AnswerTable
 from zoo.data.vqa.image_files import RegionFiles, read_image

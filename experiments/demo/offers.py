@@ -22,7 +22,7 @@ def phrases(model: Path | str) -> list[str]:
         text = text_from_json(config["data"]).read("test", config["seed"])
     except InputError:
         return []
-    return list(text.source)[:COUNT]
+    return list(text.source[:COUNT])
 
 
 def pictures(model: Path | str, folder: Path) -> list[tuple[Path, str]]:

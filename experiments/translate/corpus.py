@@ -1,6 +1,7 @@
 """The text of an experiment, from whichever of its sources, as words and as tokens."""
 
 import hashlib
+import itertools
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from zoo.data.sources import Data
 from zoo.data.splits import SPLITS, Split
 from zoo.data.text import ParallelText, sha256
 from zoo.data.text_tokens import TextTokens
+from zoo.data.token_rows import TokenRows, token_rows
 from zoo.data.tokenizer import Tokenizer
 
-Ids = list[list[int]]
+Ids = tuple[TokenRows, TokenRows]
 _log = logging.getLogger(__name__)
 
 
@@ -27,41 +29,39 @@ class Corpora:
     Attributes:
         train_ids: of both sides, without start and end.
         validation_ids: of both sides, without start and end.
+        sha256: the fingerprint of every text, by its split.
     """
 
     train: ParallelText
     validation: ParallelText
     test: ParallelText
     tokenizer: TextTokens
-    train_ids: tuple[Ids, Ids]
-    validation_ids: tuple[Ids, Ids]
-
-    def sha256(self) -> dict[str, str]:
-        """Returns the fingerprint of every text."""
-        texts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {split: sha256(text) for split, text in texts.items()}
+    train_ids: Ids
+    validation_ids: Ids
+    sha256: dict[str, str]
 
     def fingerprint(self) -> str:
         """Returns one of all texts and of what they are as tokens."""
-        digest = hashlib.sha256("".join(self.sha256().values()).encode())
+        digest = hashlib.sha256("".join(self.sha256.values()).encode())
         for side in (*self.train_ids, *self.validation_ids):
             digest.update(lengths_with_end(side).tobytes())
-            for sentence in side:
-                digest.update(np.asarray(sentence, np.int32).tobytes())
+            for block in side.blocks():
+                digest.update(block.tobytes())
         return digest.hexdigest()
 
 
 def prepare(config: Config, tokenizer: TextTokens | None = None) -> Corpora:
     """Reads the texts; trains the tokenizer on the first, or finds it in the folder.
 
-    Writes nothing, so that a fault in the text leaves no run behind.
+    Writes nothing but the tokens, into the cache, so that a fault in the text leaves no
+    run behind.
 
     Args:
         tokenizer: of the model that training begins with, if it begins with one.
 
     Raises:
-        InputError: a locale is unknown, a file is missing or damaged, or a sentence of
-            any text is too long.
+        InputError: a locale is unknown, a file is missing or damaged, a sentence of any
+            text is too long, or the cache cannot be written.
     """
     texts = {split: load(config.data, split, config.seed) for split in SPLITS}
     path = config.workdir / "tokenizer.model"
@@ -70,13 +70,15 @@ def prepare(config: Config, tokenizer: TextTokens | None = None) -> Corpora:
     elif tokenizer is None:
         text = texts["train"]
         tokenizer = Tokenizer.train(
-            [*text.source, *text.target],
+            itertools.chain(text.source, text.target),
             config.model.vocab_size,
             tokens=config.data.tokens,
             lowercase=config.data.lowercase,
         )
+    digests = {split: sha256(text) for split, text in texts.items()}
     ids = {
-        split: _encode(config.data, split, texts[split], tokenizer) for split in SPLITS
+        split: _encode(config.data, split, text, digests[split], tokenizer)
+        for split, text in texts.items()
     }
     if config.training.packed_length:
         _check_rows(config, texts["train"], map(lengths_with_end, ids["train"]))
@@ -86,6 +88,7 @@ def prepare(config: Config, tokenizer: TextTokens | None = None) -> Corpora:
         tokenizer=tokenizer,
         train_ids=ids["train"],
         validation_ids=ids["validation"],
+        sha256=digests,
     )
 
 
@@ -109,23 +112,25 @@ def _check_rows(
 
 
 def _encode(
-    data: Data, split: Split, text: ParallelText, tokenizer: TextTokens
-) -> tuple[Ids, Ids]:
+    data: Data, split: Split, text: ParallelText, digest: str, tokenizer: TextTokens
+) -> Ids:
     """Returns the tokens of both sides; refuses a sentence that is too long."""
-    source = tokenizer.encode(text.source)
-    target = tokenizer.encode_targets(text.target)
+    ids = token_rows(text, digest, tokenizer)
     remedy = "remove or split it, or raise --data.max-length"
-    for ids, where in zip((source, target), data.where(split), strict=True):
-        check_lengths(lengths_with_end(ids), data.max_length, where, remedy, text.line)
-    return source, target
+    for side, where in zip(ids, data.where(split), strict=True):
+        check_lengths(lengths_with_end(side), data.max_length, where, remedy, text.line)
+    return ids
 
 
-def _tell_unknown(ids: tuple[Ids, Ids], tokenizer: TextTokens) -> None:
+def _tell_unknown(ids: Ids, tokenizer: TextTokens) -> None:
     """Says how much of the training text a vocabulary of words has no room for."""
-    tokens = [token for side in ids for sentence in side for token in sentence]
-    if unknown := tokens.count(tokenizer.unknown_id):
+    unknown = total = 0
+    for block in itertools.chain.from_iterable(side.blocks() for side in ids):
+        unknown += np.count_nonzero(block == tokenizer.unknown_id)
+        total += block.size
+    if unknown:
         _log.warning(
             "%.2f %% of the training text are unknown to a vocabulary of %d; "
             "raise --model.vocab-size to know them",
-            *(100 * unknown / len(tokens), tokenizer.vocab_size),
+            *(100 * unknown / total, tokenizer.vocab_size),
         )

@@ -82,7 +82,7 @@ def conclude(
         "model": type(tested.translator.model).__name__,
         "preset": name_of(config),
         "data": config.to_json()["data"],
-        "data_sha256": corpora.sha256(),
+        "data_sha256": corpora.sha256,
         "split": "test",
         "n": len(text),
         "metrics": metrics,

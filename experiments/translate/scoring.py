@@ -42,7 +42,7 @@ class Scores:
 
 
 def translate_all(
-    translator: "Translator", sentences: list[str], decoding: DecodingConfig
+    translator: "Translator", sentences: Sequence[str], decoding: DecodingConfig
 ) -> list[str]:
     """Returns the best translation of every sentence."""
     found = translator.translate(

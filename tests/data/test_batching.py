@@ -1,5 +1,6 @@
 import itertools
 import pathlib
+import pickle
 import subprocess
 import sys
 import threading
@@ -239,6 +240,24 @@ def test_a_plan_is_the_same_in_a_new_process():
     here = {}
     exec(program, here)
     assert child.stdout.strip() == here["text"]
+
+
+def test_a_plan_goes_to_another_process_as_a_byte_a_pair():
+    lengths = np.arange(100_000) % 50 + 1
+    plan = BatchPlan(
+        lengths,
+        lengths[::-1],
+        tokens_per_batch=4_096,
+        num_buckets=3,
+        num_steps=10,
+        seed=0,
+    )
+    bucket, indices = plan[7]
+    pickled = pickle.dumps(plan)
+    assert len(pickled) < 150_000
+    again = pickle.loads(pickled)[7]
+    assert again[0] == bucket
+    np.testing.assert_array_equal(again[1], indices)
 
 
 def test_the_stream_follows_the_plan():

@@ -1,9 +1,11 @@
 """From the data of a config to the tokens of a run."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.translate.config import Config, data_from_json
@@ -17,6 +19,7 @@ from zoo.data.sources import (
     TsvData,
     VersesData,
 )
+from zoo.data.tokenizer import Tokenizer
 from zoo.errors import InputError
 
 WORDS = {
@@ -36,6 +39,10 @@ def config(tmp_path):
         data=FilesData(folder=tmp_path, tokens="words"),
         workdir=tmp_path / "run",
     )
+
+
+def refuse(*_):
+    raise AssertionError("encoded again")
 
 
 def replaced(config, **data):
@@ -72,6 +79,25 @@ def test_how_much_of_the_text_is_unknown_is_told(config, caplog):
     (record,) = caplog.records
     # 11 of 13 tokens: "zwei  hunde" and "two  dogs" hold an empty word each.
     assert "84.62 % of the training text are unknown" in record.getMessage()
+
+
+def test_tokens_are_made_once_and_hosts_compare_all_of_them(config, monkeypatch):
+    first = prepare(config)
+    digest = hashlib.sha256("".join(first.sha256.values()).encode())
+    for side in (*first.train_ids, *first.validation_ids):
+        digest.update(np.array([len(row) + 1 for row in side], np.int64).tobytes())
+        digest.update(np.concatenate([*side]).astype(np.int32).tobytes())
+    assert first.fingerprint() == digest.hexdigest()
+    monkeypatch.setattr(Tokenizer, "encode", refuse)
+    assert prepare(config).fingerprint() == first.fingerprint()
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(config, tmp_path, monkeypatch):
+    (tmp_path / "cache").write_bytes(b"a file")
+    monkeypatch.setenv("ATTENTION_ZOO_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(InputError, match="another folder in the variable ATTENTION_Z"):
+        prepare(config)
+    assert not config.workdir.exists()
 
 
 def test_the_tokenizer_of_the_folder_is_used_again(config):

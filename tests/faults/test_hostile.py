@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.faults import hostile
 from zoo.checkpoints import Checkpoints
-from zoo.data import text
-from zoo.data.text import read_lines
+from zoo.data import lines
+from zoo.data.lines import read_lines
 from zoo.data.vqa import image_files
 from zoo.errors import InputError, read_limited
 
@@ -30,7 +30,7 @@ def test_what_is_read_is_a_defect_where_no_case_is_sound(tmp_path, monkeypatch):
 
 
 def test_a_bomb_takes_no_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(text, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(lines, "MAX_BYTES", 1_000_000)
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(bytes(100_000_000), compresslevel=1))
     tracemalloc.start()

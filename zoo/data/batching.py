@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from zoo.data.loading import WHOLE, Recent, Share, made_ahead
+from zoo.data.token_rows import TokenRows
 from zoo.data.tokenizer import Tokenizer
 from zoo.errors import InputError
 
@@ -45,6 +46,8 @@ OURS = SpecialIds(Tokenizer.pad_id, Tokenizer.start_id, Tokenizer.eos_id)
 
 def lengths_with_end(ids: Sequence[Sequence[int]]) -> np.ndarray:
     """Returns the number of tokens of each sentence, the end token counted."""
+    if isinstance(ids, TokenRows):
+        return ids.lengths() + 1
     return np.array([len(sentence) + 1 for sentence in ids], np.int64)
 
 
@@ -215,11 +218,19 @@ class BatchPlan:
             num_buckets=num_buckets,
             rows_multiple=rows_multiple,
         )
-        self._members = _members(source_lengths, target_lengths, self.buckets)
+        # The worker processes get a byte for a pair, and all else is found again.
+        self._bucket_of = _bucket_of(source_lengths, target_lengths, self.buckets)
+        counts = np.bincount(self._bucket_of, minlength=len(self.buckets))
+        sizes = [
+            _part_sizes(count, bucket.rows)
+            for count, bucket in zip(counts.tolist(), self.buckets, strict=True)
+        ]
+        self._kinds = np.repeat(np.arange(len(sizes)), [*map(len, sizes)])
+        self._ends = np.cumsum([0, *np.concatenate(sizes)])
         self._num_steps = num_steps
         self._seed = seed
         self._epoch = Recent(self._shuffled_epoch)
-        self.batches_per_epoch = len(self._epoch(0))
+        self.batches_per_epoch = len(self._kinds)
 
     def __len__(self) -> int:
         return self._num_steps
@@ -238,16 +249,19 @@ class BatchPlan:
     def __getitem__(self, index: int) -> tuple[Bucket, np.ndarray]:
         step = range(self._num_steps)[operator.index(index)]
         epoch, position = divmod(step, self.batches_per_epoch)
-        return self._epoch(epoch)[position]
+        pairs, order = self._epoch(epoch)
+        batch = order[position]
+        indices = pairs[self._ends[batch] : self._ends[batch + 1]]
+        return self.buckets[self._kinds[batch]], indices
 
-    def _shuffled_epoch(self, epoch: int) -> list[tuple[Bucket, np.ndarray]]:
+    def _shuffled_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns all pairs, bucket by bucket, and the order of their batches."""
         generator = np.random.default_rng([self._seed % 2**64, epoch])
-        batches = [
-            (bucket, indices)
-            for bucket, members in zip(self.buckets, self._members, strict=True)
-            for indices in _split(generator.permutation(members), bucket.rows)
+        pairs = [
+            generator.permutation(np.flatnonzero(self._bucket_of == number))
+            for number in range(len(self.buckets))
         ]
-        return [batches[place] for place in generator.permutation(len(batches))]
+        return np.concatenate(pairs), generator.permutation(self.batches_per_epoch)
 
 
 def pad_batch(
@@ -358,14 +372,13 @@ def _batch_of(
     return pad_batch(source, target, bucket, special)
 
 
-def _members(
+def _bucket_of(
     source_lengths: Lengths, target_lengths: Lengths, buckets: list[Bucket]
-) -> list[np.ndarray]:
-    """Returns, for each bucket, the indices of the pairs that go there."""
+) -> np.ndarray:
+    """Returns the number of the bucket of each pair, in the smallest dtype."""
     longer = np.maximum(_round_up(source_lengths), _round_up(target_lengths))
     ends = [max(bucket.source_length, bucket.target_length) for bucket in buckets]
-    place = np.searchsorted(ends, longer)
-    return [np.flatnonzero(place == number) for number in range(len(buckets))]
+    return np.searchsorted(ends, longer).astype(np.min_scalar_type(len(buckets)))
 
 
 def _bucket(
@@ -379,9 +392,23 @@ def _bucket(
     return num_batches * bucket.rows * (source + target), bucket
 
 
+def _members(
+    source_lengths: Lengths, target_lengths: Lengths, buckets: list[Bucket]
+) -> list[np.ndarray]:
+    """Returns, for each bucket, the indices of the pairs that go there."""
+    place = _bucket_of(source_lengths, target_lengths, buckets)
+    return [np.flatnonzero(place == number) for number in range(len(buckets))]
+
+
 def _split(indices: np.ndarray, rows: int) -> list[np.ndarray]:
     """Returns the fewest parts of at most `rows`, as equal as can be."""
-    return np.array_split(indices, _ceil_divide(len(indices), rows))
+    return np.split(indices, np.cumsum(_part_sizes(len(indices), rows))[:-1])
+
+
+def _part_sizes(number: int, rows: int) -> np.ndarray:
+    """Returns how many of a number go to each part; see `_split`."""
+    count = _ceil_divide(number, rows)
+    return number // count + (np.arange(count) < number % count)
 
 
 def _round_up(lengths: Lengths) -> np.ndarray:

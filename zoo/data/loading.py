@@ -47,7 +47,7 @@ WHOLE = Share()
 
 
 class Recent:
-    """Remembers the last two values of a function, and can go to another process.
+    """Remembers the last two values of a function; goes to another process without.
 
     Steps are asked for in order, and two epochs may meet in what is made ahead.
 
@@ -67,6 +67,9 @@ class Recent:
             kept = list(self._known.items())[-1:]
             self._known = dict([*kept, (number, value)])
         return value
+
+    def __reduce__(self):
+        return Recent, (self._compute,)
 
 
 def _end_with_parent(worker: int, num_workers: int) -> None:

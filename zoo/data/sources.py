@@ -94,8 +94,8 @@ class FilesData(Source):
     >>> with TemporaryDirectory() as folder:
     ...     for language, text in {"de": "eins", "en": "one"}.items():
     ...         _ = Path(folder, f"test.{language}").write_text(text)
-    ...     FilesData(folder=Path(folder)).read("test", seed=0).source
-    ['eins']
+    ...     FilesData(folder=Path(folder)).read("test", seed=0).source[0]
+    'eins'
 
     Attributes:
         source: the ending of the source files, such as de.

@@ -4,10 +4,12 @@ Cells are separated by tabs and hold no quoting: a quotation mark is a character
 any other. The first line of a table names its columns.
 """
 
+import itertools
 import os
 from collections.abc import Iterator
 
-from zoo.data.text import ParallelText, read_lines
+from zoo.data.lines import read_lines, stored
+from zoo.data.text import ParallelText
 from zoo.errors import InputError
 
 _Path = str | os.PathLike[str]
@@ -23,15 +25,10 @@ def read_tsv(path: _Path, source_column: str, target_column: str) -> ParallelTex
         InputError: the file cannot be read or is no UTF-8, lacks a column, has no
             rows, a row with another number of columns, or an empty sentence.
     """
-    sources, targets, lines = [], [], []
-    for line, (source, target) in _rows(path, source_column, target_column):
-        for name, cell in ((source_column, source), (target_column, target)):
-            if not cell.strip():
-                raise _empty(path, line, name)
-        sources.append(source)
-        targets.append(target)
-        lines.append(line)
-    return ParallelText(sources, targets, lines=lines)
+    columns = source_column, target_column
+    names = [f"{path}, column {name}" for name in columns]
+    source, target = stored(_full_rows(path, *columns), names)
+    return ParallelText(source, target, lines=range(2, len(source) + 2))
 
 
 def read_grouped_tsv(
@@ -85,14 +82,23 @@ def read_word_list(path: _Path) -> ParallelText:
     return ParallelText(list(words), list(forms), lines=list(pairs.values()))
 
 
+def _full_rows(path: _Path, *columns: str) -> Iterator[list[str]]:
+    """Yields the cells of each row below the header, none of which is empty."""
+    for line, cells in _rows(path, *columns):
+        for name, cell in zip(columns, cells, strict=True):
+            if not cell.strip():
+                raise _empty(path, line, name)
+        yield cells
+
+
 def _rows(path: _Path, *columns: str) -> Iterator[tuple[int, list[str]]]:
     """Yields the line of each row below the header, and its cells of these columns."""
-    header, *rows = read_lines(path)
-    names = header.split("\t")
+    rows = read_lines(path)
+    names = rows[0].split("\t")
     places = [_column(path, names, name) for name in columns]
-    if not rows:
+    if len(rows) == 1:
         raise InputError(f"{path}: no lines below the header, so the corpus is empty")
-    for line, row in enumerate(rows, start=2):
+    for line, row in enumerate(itertools.islice(rows, 1, None), start=2):
         cells = row.split("\t")
         if len(cells) != len(names):
             raise InputError(

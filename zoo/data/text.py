@@ -1,22 +1,18 @@
-r"""Parallel text, and how it is read from two aligned files.
+"""Parallel text, and how it is read from two aligned files.
 
-A line ends at ``\n`` or ``\r\n`` and nowhere else, because corpora hold U+2028,
-U+0085 and their like inside sentences, where ``str.splitlines`` would shift one
-language against the other. Whatever a file has wrong is said with its line.
+Its columns are lists, or stay in their files as `zoo.data.lines.Lines`. Whatever a file
+has wrong is said with its line.
 """
 
 import dataclasses
-import gzip
 import hashlib
-import io
 import os
-import zlib
 from collections.abc import Sequence
 
-from zoo.errors import InputError, read_limited
+from zoo.data.lines import read_lines
+from zoo.errors import InputError
 
 _Path = str | os.PathLike[str]
-MAX_BYTES = 2**31  # of a file of text, unpacked; some twenty million sentences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +32,9 @@ class ParallelText:
         InputError: the columns have different lengths.
     """
 
-    source: list[str]
-    target: list[str]
-    category: list[str] | None = None
+    source: Sequence[str]
+    target: Sequence[str]
+    category: Sequence[str] | None = None
     lines: Sequence[int] | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self):
@@ -91,8 +87,8 @@ def read_pair_of_files(source_path: _Path, target_path: _Path) -> ParallelText:
         source_path, target_path: UTF-8, one sentence a line; ``.gz`` is unpacked.
 
     Raises:
-        InputError: a file cannot be read, is empty or no UTF-8, has an empty line,
-            or has another number of lines than the other one.
+        InputError: as for `read_lines`; or a line is empty, or a file has another
+            number of lines than the other one.
     """
     columns = []
     for path in (source_path, target_path):
@@ -110,53 +106,3 @@ def read_pair_of_files(source_path: _Path, target_path: _Path) -> ParallelText:
             f"{len(target)}; line n of one must translate line n of the other"
         )
     return ParallelText(source, target)
-
-
-def read_lines(path: _Path) -> list[str]:
-    """Returns the lines of a file, without their ends and without a byte order mark.
-
-    Args:
-        path: UTF-8; ``.gz`` is unpacked.
-
-    Raises:
-        InputError: the file cannot be read, is empty or no UTF-8.
-    """
-    data = _read_bytes(path)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}, line {line}: no valid UTF-8; convert the file to UTF-8"
-        ) from error
-    lines = text.split("\n")
-    if not lines[-1]:
-        lines.pop()
-    if not lines:
-        raise InputError(f"{path}: the file is empty")
-    return [line.removesuffix("\r") for line in lines]
-
-
-def _read_bytes(path: _Path) -> bytes:
-    try:
-        data = read_limited(path, MAX_BYTES)
-        return _unpacked(path, data) if str(path).endswith(".gz") else data
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except EOFError as error:
-        raise InputError(
-            f"{path}: the gzip file ends too early; fetch or copy it again"
-        ) from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path}: damaged, or no gzip file ({error})") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _unpacked(path: _Path, data: bytes) -> bytes:
-    """Returns what a gzip file holds, but no more than fits into the memory."""
-    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-        text = file.read(MAX_BYTES + 1)
-    if len(text) > MAX_BYTES:
-        raise InputError(f"{path}: more than {MAX_BYTES:,} bytes when it is unpacked")
-    return text

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from zoo.data.lines import read_lines
 from zoo.data.splits import Split
-from zoo.data.text import read_lines
 from zoo.data.vqa.examples import (
     ImageFiles,
     VisualQuestions,
@@ -105,7 +105,7 @@ def read_pairs(path: Path) -> list[tuple[str, str, str]]:
     Raises:
         InputError: a question lacks its answer, or the name of an image.
     """
-    lines = read_lines(path)
+    lines = list(read_lines(path))
     if len(lines) % 2:
         raise InputError(f"{path}, line {len(lines)}: a question without an answer")
     pairs = []

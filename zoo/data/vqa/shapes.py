@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from zoo.data.lines import read_lines
 from zoo.data.splits import Split
-from zoo.data.text import read_lines
 from zoo.data.vqa.examples import VisualQuestions
 from zoo.errors import InputError
 
@@ -53,7 +53,9 @@ def read_shapes(folder: Path, split: Split, seed: int) -> VisualQuestions:
     """
     name = _FILES[split]
     endings = "query", "query_str.txt", "output"
-    programs, texts, outputs = (read_lines(folder / f"{name}.{x}") for x in endings)
+    programs, texts, outputs = (
+        list(read_lines(folder / f"{name}.{ending}")) for ending in endings
+    )
     if not len(programs) == len(texts) == len(outputs):
         raise InputError(
             f"{folder / name}.query has {len(programs)} lines, .query_str.txt "
