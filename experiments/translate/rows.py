@@ -62,11 +62,11 @@ def measure(config: Config, rounds: int = ROUNDS) -> None:
         wall, cpu = epoch.seconds()
         table.add_row(
             name,
-            epoch.shapes,
+            str(len(epoch.counts)),
             f"{epoch.filled:.1%}",
             str(epoch.counts.total()),
-            f"{1e6 * wall / epoch.num_tokens:.1f}",
-            f"{1e6 * cpu / epoch.num_tokens:.1f}",
+            f"{1e6 * wall / epoch.num_tokens:.3g}",
+            f"{1e6 * cpu / epoch.num_tokens:.3g}",
         )
     plain_console().print(table)
     print(f"{len(corpora.train):,} pairs, rows planned in", end=" ")
@@ -107,7 +107,6 @@ class Epoch:
         )
         self.filled = self.num_tokens / cells
         learned = task(config, corpora)
-        self.shapes = learned.shapes
         optimizer = make_optimizer(config.optimizer, config.training.num_steps)
         step = make_train_step(learned.loss, optimizer, jax.random.key(1))
         self._driver = make_driver("jit", step)

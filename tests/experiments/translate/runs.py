@@ -9,7 +9,7 @@ from pathlib import Path
 from orbax.checkpoint import v1 as orbax
 
 ROOT = Path(__file__).resolve().parents[3]
-STEPS = 60
+STEPS = 80
 TINY = [
     "--data.num-train=300",
     "--data.num-validation=40",
@@ -24,6 +24,7 @@ TINY = [
 ]
 TRANSFORMER = [
     *TINY,
+    "--model.num-layers=1",
     "--model.mlp-dim=16",
     "--model.num-heads=2",
     # All that a run carries along from step to step.

@@ -4,12 +4,15 @@ import json
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from experiments.translate import evaluate, plot, translate
+from experiments.translate import drawing, evaluate, plot, translate
 from tests.commands import refused
 from tests.experiments.translate.runs import ROOT
+from zoo.translation.attention_maps import AttentionMaps
 
 
 def test_translate_keeps_order_and_lines(unbroken, tmp_path, capsys, monkeypatch):
@@ -60,6 +63,25 @@ def test_plot_draws_a_given_pair(unbroken, tmp_path, capsys):
     assert "<svg" in picture.read_text()
     plot.main(["3:45 PM", *model, "--layer", "1"])
     assert str(picture) in capsys.readouterr().out
+
+
+def test_a_picture_has_a_map_for_each_layer_or_each_head_of_one(tmp_path, monkeypatch):
+    heads = np.stack([np.eye(2), np.full((2, 2), 0.5)])
+    maps = {f"decoder_{layer}/cross_attention": layer * heads for layer in (1, 0)}
+    looked = AttentionMaps(maps, ["a", "</s>"], ["b", "</s>"])
+    translator = SimpleNamespace(attention=lambda *_: looked)
+    drawn = []
+    monkeypatch.setattr(drawing, "attention_grid", lambda maps, *_: drawn.append(maps))
+    monkeypatch.setattr(drawing, "save", lambda *_: None)
+    for layer in (None, 2):
+        assert drawing.draw(translator, "a", "b", tmp_path / "map.png", layer=layer)
+    means, of_second = drawn
+    first, second = means.values()
+    assert list(means) == [f"decoder layer {n}, mean of 2 heads" for n in (1, 2)]
+    np.testing.assert_array_equal(first, 0 * second)
+    np.testing.assert_array_equal(second, [[0.75, 0.25], [0.25, 0.75]])
+    assert list(of_second) == ["layer 2, head 1", "layer 2, head 2"]
+    np.testing.assert_array_equal(of_second["layer 2, head 1"], np.eye(2))
 
 
 def test_plot_writes_a_page(unbroken, tmp_path, capsys, monkeypatch):

@@ -25,7 +25,7 @@ def corpus(tmp_path):
 def from_files(folder, workdir, *extra):
     small = [option for option in TRANSFORMER if not option.startswith("--data")]
     places = [f"--data.folder={folder}", f"--workdir={workdir}"]
-    return ["files", *small, "--model.num-layers=1", *places, *extra]
+    return ["files", *small, *places, *extra]
 
 
 def test_own_files_train_compressed_or_not(corpus, tmp_path):

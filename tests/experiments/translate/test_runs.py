@@ -1,6 +1,7 @@
 """A run of the translation experiment: what it leaves, and how it is taken up again."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -45,7 +46,7 @@ def test_a_run_leaves_everything_that_was_promised(unbroken):
     assert len(result["data_sha256"]["train"]) == 64
     assert (unbroken / "attention.png").read_bytes().startswith(b"\x89PNG")
     assert (unbroken / "tokenizer.model").exists()
-    assert [line["step"] for line in measured(unbroken)] == [20, 40, 60]
+    assert [line["step"] for line in measured(unbroken)] == [20, 40, 60, 80]
     assert result["averaged"] == 1
     assert (unbroken / "test.txt").read_text().count("\n") == 40
 
@@ -53,7 +54,7 @@ def test_a_run_leaves_everything_that_was_promised(unbroken):
 def test_a_translator_of_several_checkpoints_has_their_mean(unbroken):
     directory = unbroken / "checkpoints"
     mean = Translator.from_run(unbroken, average=2).params
-    kept = [restore_params(directory, step, mean) for step in (40, 60)]
+    kept = [restore_params(directory, step, mean) for step in (60, 80)]
     for leaf, *leaves in zip(*map(jax.tree.leaves, (mean, *kept)), strict=True):
         assert np.any(leaves[0] != leaves[1])
         np.testing.assert_allclose(leaf, (leaves[0] + leaves[1]) / 2, atol=1e-6)
@@ -61,19 +62,26 @@ def test_a_translator_of_several_checkpoints_has_their_mean(unbroken):
         Translator.from_run(unbroken, average=9)
 
 
-def stop(workdir, step, number):
-    """Starts a run, sends it a signal once it has a checkpoint of that step.
+def steps(workdir):
+    """Returns the names of the checkpoints of a run."""
+    return {path.name for path in (workdir / "checkpoints").glob("[0-9]*")}
+
+
+def stop(workdir, number):
+    """Starts a run, sends it a signal once it has one checkpoint more.
 
     Returns its status, and what it has said.
     """
+    before = steps(workdir)
     process = subprocess.Popen(
         command(workdir),
         cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},  # what it says outlives a kill
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not (workdir / "checkpoints" / str(step)).exists():
+    while steps(workdir) <= before:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.send_signal(number)
@@ -85,19 +93,20 @@ def stop(workdir, step, number):
 
 def test_an_interrupted_and_a_killed_run_go_on_to_the_same_end(unbroken, tmp_path):
     workdir = tmp_path / "run"
-    status, _ = stop(workdir, 20, signal.SIGINT)
+    status, _ = stop(workdir, signal.SIGINT)
     assert status == 130
-    status, output = stop(workdir, 40, signal.SIGKILL)
+    status, output = stop(workdir, signal.SIGKILL)
     assert status == -signal.SIGKILL
-    assert "goes on from step 2" in output
-    assert "goes on from step 40" in finish(workdir).stdout
+    assert "goes on from step" in output
+    assert "goes on from step" in finish(workdir).stdout
     assert measured(workdir) == measured(unbroken)
     ours, theirs = jax.tree.leaves(arrays(workdir)), jax.tree.leaves(arrays(unbroken))
     for mine, yours in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(mine, yours)
 
 
-def test_eight_devices_under_pmap_train_as_one(unbroken, tmp_path):
+def test_eight_devices_under_pmap_train_as_one(unbroken, tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.translate.result.conclude", lambda *_: None)
     options = ["--training.num-steps=20", "--training.driver=pmap"]
     # Not in portions: batches then have as many rows as those of one device.
     options += ["--training.accumulation=1", f"--workdir={tmp_path}"]
