@@ -29,7 +29,8 @@ from experiments.vqa.config import data_from_json
 from experiments.vqa.drawing import choose, sheet_of
 from experiments.vqa.scoring import controls, measure_looks, scores_of
 from zoo.data.vqa.examples import select
-from zoo.overlays import Seen, overlay
+from zoo.looks import Seen, looks_of_answer
+from zoo.overlays import overlay
 from zoo.plots import LINE_COLOURS
 from zoo.runs import read_config
 from zoo.vqa_metrics import accuracy
@@ -204,7 +205,7 @@ overlay(
         question=question,
         predicted=best.text,
         probability=best.probability,
-        looks=answerer.look(picture, question),
+        looks=looks_of_answer(answerer.look(picture, question)),
         grid=answerer.grid,
     )
 )

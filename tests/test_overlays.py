@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from zoo import plots
-from zoo.overlays import HEAT, Seen, overlay, pale, sheet, wrapped
+from zoo.looks import Look, Seen, looks_of_answer
+from zoo.overlays import HEAT, overlay, pale, sheet, wrapped
 
 PICTURE = np.full((40, 60, 3), 200, np.uint8)
 PEAK = np.eye(6)[4]
@@ -14,7 +15,7 @@ SEEN = Seen(
     "what is there?",
     "a cat",
     0.625,
-    {"glimpse 1": PEAK, "glimpse 2": np.full(6, 1 / 6)},
+    looks_of_answer({"glimpse 1": PEAK, "glimpse 2": np.full(6, 1 / 6)}),
     (2, 3),
     "a cat",
     np.array([0.5, 1 / 3, 1, 1]),
@@ -124,7 +125,7 @@ def test_text_does_not_run_into_the_picture():
 
 
 def test_a_model_without_attention_has_its_sheet_too():
-    figure = sheet([replace(SEEN, looks={})])
+    figure = sheet([replace(SEEN, looks=[])])
     (row,) = columns(figure)
     assert len(row) == 2
     assert len(figure.axes) == 2, "no legend of colours that are not there"
@@ -146,7 +147,7 @@ def test_more_attention_is_darker_and_denser_on_any_picture():
     ("cases", "fault"),
     [
         ([], "one question or more"),
-        ([SEEN, replace(SEEN, looks={})], "the same maps"),
+        ([SEEN, replace(SEEN, looks=[])], "the same maps"),
     ],
 )
 def test_what_makes_no_sheet_is_refused(cases, fault):
@@ -155,5 +156,9 @@ def test_what_makes_no_sheet_is_refused(cases, fault):
 
 
 def test_weights_of_another_grid_are_refused():
-    with pytest.raises(ValueError, match="glimpse 1: 6 weights for a grid of 3 rows"):
+    fault = r"glimpse 1: weights of shape \(1, 6\) for 1 words and 9 cells"
+    with pytest.raises(ValueError, match=fault):
         replace(SEEN, grid=(3, 3))
+    nobody = Look("glimpse 1", [], np.zeros((0, 6)))
+    with pytest.raises(ValueError, match="for 0 words and 6 cells"):
+        replace(SEEN, looks=[nobody])

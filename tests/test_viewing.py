@@ -14,13 +14,14 @@ import zoo
 from experiments.translate import plot
 from experiments.translate.viewing import view, watched_search
 from experiments.vqa import drawing, viewing
-from experiments.vqa.viewing import ANSWER, looks_of, maps_of
+from experiments.vqa.viewing import looks_of, maps_of
 from tests import visual_models
 from tests.translation.test_translator import make_speller
 from zoo.data.tokenizer import Tokenizer
 from zoo.data.vqa.examples import VisualQuestions
 from zoo.data.vqa.words import QuestionWords, encode_questions, train_words
 from zoo.errors import InputError
+from zoo.looks import ANSWER
 from zoo.models.contract import initialize
 from zoo.translation.attention_maps import AttentionMaps
 from zoo.translation.translator import Hypothesis, Translator

@@ -8,8 +8,7 @@ stays pale. Questions and answers are text, never markup.
 """
 
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from zoo.grounding import Grid, overlaps
+from zoo.grounding import overlaps
+from zoo.looks import Look, Seen
 from zoo.plots import text_style
 
 # From nothing through orange to dark red: much attention is dark and dense.
@@ -34,43 +34,6 @@ RIGHT_COLOUR, WRONG_COLOUR = "#00785a", "#c04000"
 _LEAST_PEAK = 4
 _LINE_LETTERS, _MOST_LINES = 26, 6
 _TEXT_INCHES, _LINE_INCHES = 2.3, 0.17
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A question about a picture, its answers, and where the model looked.
-
-    Attributes:
-        probability: of the predicted answer, from 0 to 1.
-        looks: each glimpse's or layer's weights, over the cells of the grid row by row.
-        answer: the true one; None where nobody knows.
-        box: ymin, xmin, ymax, xmax of the object that the question names, as fractions;
-            None or NaN where it names none.
-        right: whether the predicted answer counts as right, as that of some annotators
-            may which is not `answer`; None where nobody knows.
-    """
-
-    picture: UInt8[np.ndarray, "Y X 3"]
-    question: str
-    predicted: str
-    probability: float
-    looks: Mapping[str, Float[np.ndarray, "R"]] = field(default_factory=dict)
-    grid: Grid = (1, 1)
-    answer: str | None = None
-    box: Float[np.ndarray, "4"] | None = None
-    right: bool | None = None
-
-    def __post_init__(self):
-        for name, weights in self.looks.items():
-            if len(weights) != self.grid[0] * self.grid[1]:
-                raise ValueError(
-                    f"{name}: {len(weights)} weights for a grid of {self.grid[0]} rows "
-                    f"and {self.grid[1]} columns: want one for each cell"
-                )
-
-    @property
-    def has_box(self) -> bool:
-        return self.box is not None and not np.isnan(self.box).any()
 
 
 def pale(picture: UInt8[np.ndarray, "Y X 3"]) -> Float[np.ndarray, "Y X"]:
@@ -102,11 +65,11 @@ def draw_picture(axes: Axes, seen: Seen) -> None:
     draw_box(axes, seen)
 
 
-def draw_look(axes: Axes, seen: Seen, name: str) -> None:
-    """Draws one map of attention over a pale picture, and its numbers below."""
+def draw_look(axes: Axes, seen: Seen, look: Look) -> None:
+    """Draws where the first who looks does, over a pale picture, and numbers below."""
     height, width, _ = seen.picture.shape
     extent = (0, width, height, 0)
-    weights = np.asarray(seen.looks[name], dtype=float)
+    weights = np.asarray(look.weights[0], dtype=float)
     axes.imshow(pale(seen.picture), extent=extent, cmap="gray", vmin=0, vmax=1)
     axes.imshow(
         weights.reshape(seen.grid) / max(weights.max(), _LEAST_PEAK / len(weights)),
@@ -187,9 +150,10 @@ def sheet(cases: Sequence[Seen], *, inches: float = 1.7) -> Figure:
         ValueError: there is none, or they have different maps.
         InputError: a text needs a font that is not installed.
     """
-    names = list(cases[0].looks) if cases else []
-    if not cases or any(list(case.looks) != names for case in cases):
+    maps = [[look.name for look in case.looks] for case in cases]
+    if not cases or any(names != maps[0] for names in maps):
         raise ValueError("want one question or more, and the same maps for each")
+    names = maps[0]
     heights = [row_inches(case, inches) for case in cases]
     widths = [_TEXT_INCHES] + [inches] * (1 + len(names))
     figure = Figure(
@@ -205,8 +169,8 @@ def sheet(cases: Sequence[Seen], *, inches: float = 1.7) -> Figure:
     for row, case in zip(grid, cases, strict=True):
         draw_text(row[0], case)
         draw_picture(row[1], case)
-        for axes, name in zip(row[2:], names, strict=True):
-            draw_look(axes, case, name)
+        for axes, look in zip(row[2:], case.looks, strict=True):
+            draw_look(axes, case, look)
         for axes in row[1:]:
             axes.set(xticks=[], yticks=[], anchor="N")
             axes.spines[:].set_color("0.7")

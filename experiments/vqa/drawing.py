@@ -1,6 +1,6 @@
 """Sheets of pictures: question, answer, and attention laid over the image."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,8 @@ import numpy as np
 from experiments.vqa.scoring import scores_of
 from zoo.data.vqa.controls import tiled
 from zoo.data.vqa.examples import VisualQuestions, select
-from zoo.overlays import Seen, overlay, sheet
+from zoo.looks import Look, Seen, looks_of_answer
+from zoo.overlays import overlay, sheet
 from zoo.plots import save
 from zoo.visual.answerer import VisualAnswerer
 from zoo.visual.images import for_drawing
@@ -67,19 +68,41 @@ def sheet_of(
     answerer: VisualAnswerer, questions: VisualQuestions, places: Sequence[int]
 ) -> "Figure":
     """Returns some questions, the model's answers and where it looked, on pixels."""
+
+    def looks_of(chosen):
+        maps = answerer.looks(chosen)
+        return [
+            looks_of_answer({name: weights[n] for name, weights in maps.items()})
+            for n in range(len(chosen))
+        ]
+
+    return sheet(seen_of(answerer, questions, places, looks_of))
+
+
+def seen_of(
+    answerer: VisualAnswerer,
+    questions: VisualQuestions,
+    places: Sequence[int],
+    looks_of: Callable[[VisualQuestions], Sequence[Sequence[Look]]],
+) -> list[Seen]:
+    """Returns what is shown of the questions at some places, in that order.
+
+    Args:
+        looks_of: returns the looks for each of the questions that it is given.
+    """
     keep = np.isin(np.arange(len(questions)), places)
     chosen = tiled(select(questions, keep), answerer.cell_size)
     in_order = np.argsort(np.argsort(places))  # `select` keeps the data's order
     answers, probabilities = answerer.predict(chosen)
     right = scores_of(chosen, answers) >= 0.5
-    maps = answerer.looks(chosen)
-    cases = [
+    looks = looks_of(chosen)
+    return [
         Seen(
             picture=chosen.images[int(chosen.image_of[n])],
             question=chosen.questions[n],
             predicted=answers[n],
             probability=float(probabilities[n]),
-            looks={name: weights[n] for name, weights in maps.items()},
+            looks=looks[n],
             grid=answerer.grid,
             answer=chosen.top_answers[n],
             box=None if chosen.boxes is None else chosen.boxes[n],
@@ -87,7 +110,6 @@ def sheet_of(
         )
         for n in in_order.tolist()
     ]
-    return sheet(cases)
 
 
 def draw_answer(
@@ -101,7 +123,7 @@ def draw_answer(
         question=question,
         predicted=best.text,
         probability=best.probability,
-        looks=answerer.look(image, question),
+        looks=looks_of_answer(answerer.look(image, question)),
         grid=answerer.grid_of(image),
     )
     save(overlay(seen), path)

@@ -15,20 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from experiments.vqa.drawing import widened
-from experiments.vqa.scoring import scores_of
-from zoo.data.vqa.controls import tiled
-from zoo.data.vqa.examples import VisualQuestions, select
+from experiments.vqa.drawing import seen_of, widened
+from zoo.data.vqa.examples import VisualQuestions
 from zoo.data.vqa.words import QuestionWords
 from zoo.errors import InputError
+from zoo.looks import ANSWER, Look, Seen, looks_of_answer
 from zoo.models.contract import Seq2Seq
 from zoo.models.visual_contract import region_grid
 from zoo.viewer.page import save
-from zoo.viewer.pictures import Asked, Look, pictures_page
+from zoo.viewer.pictures import pictures_page
 from zoo.visual.answerer import Answer, VisualAnswerer
 from zoo.visual.images import for_drawing
 
-ANSWER = "(the answer)"
 # How the modules are called from which an answer, a word or a region looks.
 NAMES = {
     "glimpses": "glimpse",
@@ -51,27 +49,14 @@ def view_sheet(
     Raises:
         InputError: the model has no attention to show.
     """
-    keep = np.isin(np.arange(len(questions)), places)
-    chosen = tiled(select(questions, keep), answerer.cell_size)
-    in_order = np.argsort(np.argsort(places))  # `select` keeps the data's order
-    answers, probabilities = answerer.predict(chosen)
-    right = scores_of(chosen, answers) >= 0.5
-    asked = []
-    for n in in_order.tolist():
-        image = chosen.images[int(chosen.image_of[n])]
-        asked.append(
-            Asked(
-                picture=image,
-                grid=answerer.grid,
-                question=chosen.questions[n],
-                predicted=answers[n],
-                probability=float(probabilities[n]),
-                looks=looks_of(answerer, image, chosen.questions[n]),
-                answer=chosen.top_answers[n],
-                right=bool(right[n]),
-                box=None if chosen.boxes is None else chosen.boxes[n],
-            )
-        )
+
+    def looks(chosen):
+        return [
+            looks_of(answerer, chosen.images[int(chosen.image_of[n])], question)
+            for n, question in enumerate(chosen.questions)
+        ]
+
+    asked = seen_of(answerer, questions, places, looks)
     write(asked, "Questions about pictures", path)
 
 
@@ -89,10 +74,10 @@ def view_answer(
 
 def asked_of(
     answerer: VisualAnswerer, image: Path, question: str, best: Answer
-) -> Asked:
+) -> Seen:
     """Returns what a page shows of a user's own picture and its best answer."""
     seen = answerer.sight.see(image)
-    return Asked(
+    return Seen(
         picture=widened(for_drawing(image), seen.shape, answerer.cell_size),
         grid=answerer.grid_of(image),
         question=question,
@@ -102,7 +87,7 @@ def asked_of(
     )
 
 
-def write(asked: Sequence[Asked], title: str, path: Path) -> None:
+def write(asked: Sequence[Seen], title: str, path: Path) -> None:
     """Writes a page; raises InputError if there is no attention to show."""
     if not all(one.looks for one in asked):
         raise InputError(
@@ -120,10 +105,7 @@ def looks_of(answerer: VisualAnswerer, image: np.ndarray, question: str) -> list
         image: as the model sees it.
     """
     if not isinstance(answerer.reader, QuestionWords):
-        return [
-            Look(name, [ANSWER], weights[None])
-            for name, weights in answerer.look(image, question).items()
-        ]
+        return looks_of_answer(answerer.look(image, question))
     tokenizer = answerer.reader.tokenizer
     ids = answerer.reader.encode([question])
     maps = maps_of(answerer.model)(answerer.params, image[None], ids[None])
