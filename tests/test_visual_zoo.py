@@ -18,6 +18,7 @@ from tests.visual_models import (
     VOCAB,
     WIDTH,
     batch,
+    draw,
     every_model,
     make,
     shapes_of,
@@ -25,6 +26,9 @@ from tests.visual_models import (
 )
 from zoo.catalogue import model_config
 from zoo.decoding import beam_search, score_pairs
+from zoo.laws import step_by_step_is_teacher_forcing
+from zoo.layers.norms import RMSNorm
+from zoo.layers.positions import AlibiPositions, RelativePositions
 from zoo.losses import sigmoid_cross_entropy
 from zoo.models.contract import Seq2Seq
 from zoo.models.visual_configs import VISUAL_PRESETS, ViltConfig
@@ -197,6 +201,22 @@ def test_each_look_is_a_distribution_over_the_real_regions(name):
         np.testing.assert_allclose(weights.sum(axis=-1), 1.0, atol=1e-5)
         assert weights[:2, :, 3:].max() == 0.0
         assert np.abs(weights[:, 0] - weights[:, 2]).max() > 1e-3
+
+
+def test_a_fork_that_writes_its_answers_decodes_as_it_is_trained():
+    # With parts that the zoo's own does not have: a bias, a last norm, another start.
+    model, _ = make("answer-decoder")
+    fork = model.clone(
+        encoder_positions=functools.partial(RelativePositions, 4, True),
+        decoder_positions=functools.partial(AlibiPositions, 4),
+        final_norm=RMSNorm,
+        embedding_norm=RMSNorm,
+        zero_start=True,
+    )
+    image, questions, _ = batch()
+    inputs = jnp.array([[1, 5, 6, 7], [1, 6, 7, 5]] * 3)
+    arguments = draw(fork), (image[:2], questions[:2]), inputs
+    assert step_by_step_is_teacher_forcing(fork, *arguments) < 1e-4
 
 
 @every_model

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Num, PyTree
 from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.blocks import DecoderBlock, EncoderBlock
 from zoo.layers.feedforward import FeedForward
-from zoo.layers.masks import causal_mask, padding_mask
+from zoo.layers.masks import padding_mask
 from zoo.layers.positions import SinusoidalPositions
 from zoo.layers.vision import ImageEncoder, Regions
 from zoo.models.transformer import Memory, Transformer, common_fields
@@ -71,18 +71,7 @@ class AnswerDecoder(Transformer, kw_only=True):
             inputs: of the N = B·G questions, those of one image in a row.
         """
         memory = self.encode(source, deterministic=deterministic)
-        positions = jnp.arange(inputs.shape[1])
-        states = self.target_positions.embed(self.embedding(inputs), positions)
-        states = self.drop(states, deterministic=deterministic)
-        for block, layer in zip(self.decoder, memory.layers, strict=True):
-            states = block(
-                states,
-                layer,
-                causal_mask(inputs.shape[1]),
-                padding_mask(memory.valid),
-                deterministic=deterministic,
-            )
-        return states
+        return self.write(memory, inputs, deterministic=deterministic)
 
     def encode(  # pyrefly: ignore[bad-override]
         self, source: Source, *, deterministic: bool = True
@@ -106,16 +95,23 @@ class AnswerDecoder(Transformer, kw_only=True):
         *,
         deterministic: bool = True,
     ) -> Memory:
-        """Returns the memory of every question about images already encoded."""
+        """Returns the memory of every question about images already encoded.
+
+        Regions say themselves where they lie; where positions are of a sequence, those
+        of the regions follow the words.
+        """
         regions, valid, questions = per_question(regions, valid, questions)
         valid = jnp.concatenate([questions != self.pad_id, valid], axis=1)
-        positions = jnp.arange(questions.shape[1])
-        words = self.source_positions.embed(self.embedding(questions), positions)
+        places = jnp.arange(valid.shape[1])
+        words = self.embedding(questions)
+        words = self.source_positions.embed(words, places[: words.shape[1]])
         states = [words + self.types[0], regions + self.types[1]]
-        states = self.drop(jnp.concatenate(states, axis=1), deterministic=deterministic)
-        for block in self.encoder:
-            states = block(states, padding_mask(valid), deterministic=deterministic)
-        return Memory(tuple(block.memory(states) for block in self.decoder), valid)
+        states = self.source_norm(jnp.concatenate(states, axis=1))
+        self.source_positions.check(len(places))
+        bias = self.source_positions.bias(places, places)
+        return self._memory(
+            states, valid, padding_mask(valid), bias, places[None], deterministic
+        )
 
     @nn.nowrap
     def looks(self, maps: dict[str, Array], num_regions: int) -> Looks:

@@ -142,6 +142,17 @@ class Transformer(nn.Module):
                 out as they would in rows of their own. None is one pair a row.
         """
         memory = self.encode(source, packing=packing, deterministic=deterministic)
+        return self.write(memory, inputs, packing=packing, deterministic=deterministic)
+
+    def write(
+        self,
+        memory: Memory,
+        inputs: Int[Array, "B T"],
+        *,
+        packing: Packing | None = None,
+        deterministic: bool = True,
+    ) -> Float[Array, "B T D"]:
+        """Returns the features of targets, whatever has been read for them."""
         places = jnp.arange(inputs.shape[1])
         mask = causal_mask(len(places))
         if packing is None:
@@ -195,6 +206,10 @@ class Transformer(nn.Module):
         separate = self.make_source_embedding is not None
         states = (self.source_embedding if separate else self.embedding)(source)
         states = self.source_norm(self.source_positions.embed(states, positions))
+        return self._memory(states, valid, mask, bias, positions, deterministic)
+
+    def _memory(self, states, valid, mask, bias, positions, deterministic) -> Memory:
+        """Returns what the encoder makes of embedded states."""
         states = self.drop(states, deterministic=deterministic)
         for block in self.encoder:
             states = block(
