@@ -28,10 +28,12 @@ class Arguments:
     """File of sentences to translate instead, one a line."""
     reference: Path | None = None
     """File of their translations, one a line."""
-    beam_size: int = 4
-    """Hypotheses kept at each step; 1 is greedy."""
-    length_penalty: float = 1.0
-    """Scores are log-probabilities over length to this power."""
+    beam_size: int | None = None
+    """Hypotheses kept at each step; 1 is greedy. The default is that of the run's own
+    test."""
+    length_penalty: float | None = None
+    """Scores are log-probabilities over length to this power. The default is that of
+    the run's own test."""
     average: int | None = None
     """Checkpoints whose mean translates, the last so many; 1 is the best one, and by
     default it is as in the run's own test."""
@@ -81,7 +83,12 @@ def evaluate(arguments: Arguments) -> None:
         )
         show_pairs(text, scores)
         return
-    decoding = DecodingConfig(arguments.beam_size, arguments.length_penalty)
+    asked = {
+        "beam_size": arguments.beam_size,
+        "length_penalty": arguments.length_penalty,
+    }
+    asked = {name: value for name, value in asked.items() if value is not None}
+    decoding = DecodingConfig(**read_section(arguments.model, "decoding") | asked)
     translations = translate_all(translator, text.source, decoding)
     if arguments.output is not None:
         write_lines(arguments.output, translations)

@@ -339,6 +339,11 @@ def test_an_ensemble_of_one_is_the_model_and_two_are_another(
             ask("a", "b")
     with pytest.raises(zoo.InputError, match="different tokenizers"):
         zoo.load([tmp_path / "a", tmp_path / "c"], average=2)
+    monkeypatch.setattr(speller, "defaults", Defaults(beam_size=2))
+    with pytest.raises(zoo.InputError, match="are not searched alike"):
+        zoo.load([tmp_path / "a", tmp_path / "b"], average=2)
+    twice = zoo.load([tmp_path / "a", tmp_path / "a"], average=2)
+    assert twice.defaults == speller.defaults
 
 
 def test_words_are_linked_to_where_the_last_layer_looks(speller, monkeypatch):

@@ -271,6 +271,9 @@ def _read(key: Array, value: Array) -> tuple[Array, Array]:
 def rematerialized(model: Model) -> Model:
     """Returns a model whose blocks keep nothing of a call for its gradient.
 
+    Blocks are those of this file, or subclasses of them, that a field of the model
+    makes by a partial; what else it has stays as it is.
+
     Raises:
         InputError: it has no blocks of this file.
     """
@@ -278,7 +281,8 @@ def rematerialized(model: Model) -> Model:
         field.name: partial(made, remat=True)
         for field in dataclasses.fields(model)
         if isinstance(made := getattr(model, field.name, None), partial)
-        and made.func in (EncoderBlock, DecoderBlock)
+        and isinstance(made.func, type)
+        and issubclass(made.func, EncoderBlock | DecoderBlock)
     }
     if not blocks:
         raise InputError(

@@ -56,8 +56,7 @@ def defaults_from_json(values: dict[str, Any], where: str) -> Defaults:
         or not all(type(token) is int for token in values.get("banned", ()))
     ):
         raise InputError(
-            f"{where}: search.json holds no settings of a search; restore the file, "
-            "or delete it to search as ours are"
+            f"{where} holds no settings of a search of ours; restore the file"
         )
     fields: dict[str, Any] = {**values, "banned": tuple(values.get("banned", ()))}
     return Defaults(**fields)

@@ -21,7 +21,7 @@ from zoo.models.contract import initialize
 from zoo.models.visual_configs import VISUAL_FAMILIES
 from zoo.pretrained.generation import search_defaults, without_padding
 from zoo.pretrained.loading import family_of, find, load_translator
-from zoo.runs import read_params, read_search, read_section, read_size
+from zoo.runs import read_config, read_params, read_search, read_section, read_size
 from zoo.spreading import mesh_of, on_all_devices
 from zoo.translation.alignment import align_words
 from zoo.translation.attention_maps import AttentionMaps, look
@@ -103,6 +103,9 @@ class Translator:
     ) -> "Translator":
         """Returns the translator of a run's best finished checkpoint, or of several.
 
+        It searches as the run's own test did, or as others search the model that the
+        run began with.
+
         Args:
             average: takes the mean of the parameters of the last so many checkpoints
                 that were evaluated; 1 takes the best one. None does as the run's own
@@ -122,11 +125,9 @@ class Translator:
         tokenizer = load_tokenizer(Path(workdir) / "tokenizer.model")
         model = build(replace(model_config, vocab_size=tokenizer.vocab_size))
         params = read_params(workdir, partial(initialize, model), average=average)
-        defaults = OURS
-        if (values := read_search(workdir)) is not None:
-            defaults = defaults_from_json(values, str(workdir))
+        if read_search(workdir) is not None:
             params = without_padding(params, model.pad_id)
-        return cls(model, params, tokenizer, max_length, defaults)
+        return cls(model, params, tokenizer, max_length, _search_of_run(workdir))
 
     @classmethod
     def from_pretrained(
@@ -167,7 +168,8 @@ class Translator:
             average: of each, as in `from_run`.
 
         Raises:
-            InputError: as in `from_run`, or the runs have different tokenizers.
+            InputError: as in `from_run`, or the runs have different tokenizers, or are
+                searched in different ways.
         """
         members = [cls.from_run(workdir, average=average) for workdir in workdirs]
         files = [
@@ -179,6 +181,12 @@ class Translator:
                     f"{workdir} and {workdirs[0]} have different tokenizers, so that "
                     "they are no ensemble; train both on the same text"
                 )
+        for workdir, member in zip(workdirs, members, strict=True):
+            if member.defaults != members[0].defaults:
+                raise InputError(
+                    f"{workdir} and {workdirs[0]} are not searched alike; train both "
+                    "with the same --decoding"
+                )
         if len(members) == 1:
             return members[0]
         return cls(
@@ -186,6 +194,7 @@ class Translator:
             tuple(member.params for member in members),
             members[0].tokenizer,
             min(member.max_length for member in members),
+            members[0].defaults,
         )
 
     def on_all_devices(self) -> "Translator":
@@ -218,9 +227,9 @@ class Translator:
 
         Args:
             beam_size: hypotheses kept at each step; 1 is greedy. None takes the
-                model's own, 4 for those trained here, and no fewer than `num_best`.
+                model's own, for a run that of its test, and no fewer than `num_best`.
             length_penalty: α; scores are log-probabilities over length^α. None takes
-                the model's own, 1 for those trained here.
+                the model's own, for a run that of its test.
             num_best: translations of each sentence, at most `beam_size`.
             max_length: of a translation in subwords, end of sentence and prefix
                 included; None takes the model's own or leaves it to the source's.
@@ -275,7 +284,7 @@ class Translator:
         sources: Sequence[str],
         targets: Sequence[str],
         *,
-        length_penalty: float = 1.0,
+        length_penalty: float | None = None,
     ) -> list[float]:
         """Returns the score of each target as a translation of its source.
 
@@ -283,11 +292,14 @@ class Translator:
         `translate` gives a translation that ended.
 
         Args:
-            length_penalty: α; 0 gives the log-probability itself, 1 that of a token.
+            length_penalty: α; 0 gives the log-probability itself, 1 that of a token,
+                None takes the model's own.
 
         Raises:
             InputError: a sentence is too long, or the penalty out of its range.
         """
+        if length_penalty is None:
+            length_penalty = self.defaults.length_penalty
         require_penalty(length_penalty)
         return score_targets(
             self.model,
@@ -395,3 +407,14 @@ def _to_end(tokens: list[int], eos_id: int) -> tuple[int, ...]:
     """Returns the tokens up to the end of sentence, or all where there is none."""
     ends = tokens.index(eos_id) + 1 if eos_id in tokens else None
     return tuple(tokens[:ends])
+
+
+def _search_of_run(workdir: str | Path) -> Defaults:
+    """Returns how a run is searched: as others say, or else as in its own test."""
+    if (values := read_search(workdir)) is not None:
+        return defaults_from_json(values, f"{workdir}: search.json")
+    values = {}
+    if "decoding" in read_config(workdir):
+        values = read_section(workdir, "decoding")
+    own = {name: value for name, value in values.items() if name != "average"}
+    return defaults_from_json(own, f"{workdir}: decoding of config.json")

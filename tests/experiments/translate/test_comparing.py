@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from experiments.translate import compare, evaluate, lengths, scoring
-from experiments.translate.config import Config, FilesData
+from experiments.translate.config import Config, DecodingConfig, FilesData
 from tests.commands import refused
 from tests.experiments.translate.texts import PLAIN, SOURCES, TARGETS, TEXT, spoil
 from zoo.catalogue import model_config
@@ -29,7 +29,9 @@ def make_run(tmp_path):
         for ending, lines in (("ko", SOURCES), ("en", targets)):
             (folder / f"test.{ending}").write_text("".join(f"{x}\n" for x in lines))
         data = FilesData(folder=folder, source="ko", target="en", **options)
-        config = Config(model=model_config("transformer-small"), data=data)
+        decoding = DecodingConfig(beam_size=3)
+        model = model_config("transformer-small")
+        config = Config(model=model, data=data, decoding=decoding)
         workdir = tmp_path / name
         workdir.mkdir()
         write_json(workdir / "config.json", config.to_json())
@@ -85,7 +87,9 @@ def test_evaluate_prints_json_then_a_table_and_draws(
     assert sum(bool(re.search(r"\d+–\d+ │ +\d+ │", x)) for x in rest) == len(bins)
     assert "<svg" in picture.read_text()
     assert output.read_text().splitlines() == spoil(TARGETS, 5)
-    assert stand_in == {"average": 3, "beam_size": 4, "length_penalty": 1.0}
+    assert stand_in == {"average": 3, "beam_size": 3, "length_penalty": 1.0}
+    evaluate.main(["--model", str(workdir), "--beam-size=1", "--length-penalty=0"])
+    assert stand_in == {"average": None, "beam_size": 1, "length_penalty": 0.0}
 
 
 def test_evaluate_scores_given_pairs_in_order(make_run, stand_in, tmp_path, capsys):
@@ -152,7 +156,7 @@ def test_a_run_without_translations_translates_as_it_was_tested(make_run, stand_
     result = json.loads((workdir / "result.json").read_text())
     write_json(workdir / "result.json", {**result, "averaged": 4})
     assert compare.translations_of(workdir, TEXT) == spoil(TARGETS, 5)
-    assert stand_in == {"average": 4, "beam_size": 1, "length_penalty": 1.0}
+    assert stand_in == {"average": 4, "beam_size": 3, "length_penalty": 1.0}
 
 
 def test_runs_on_different_tests_are_refused(make_run, capsys, monkeypatch):
