@@ -350,7 +350,7 @@ attention_grid(
 # %% [markdown]
 # ## Where to go from here
 #
-# * `zoo/layers/attention.py` has the whole of section 4 in 160 lines.
+# * `zoo/layers/attention.py` has the whole of section 4.
 # * `experiments/translate/README.md` compares these three models on real text, and in
 #   `experiments/vqa/README.md` a question looks at a picture.
 # * In the notebook *Fork a module* you replace attention by something of your own.

@@ -100,7 +100,6 @@ def build(attention, vocab_size=VOCAB):
         decoder_positions=SinusoidalPositions,
         vocab_size=vocab_size,
         model_dim=WIDTH,
-        num_heads=HEADS,
         num_layers=LAYERS,
         dropout_rate=0.0,
     )

@@ -13,7 +13,7 @@ from zoo.data.tokenizer import Tokenizer
 from zoo.errors import InputError
 from zoo.models.contract import initialize
 from zoo.packing import PARAMS, pack, unpack
-from zoo.pretrained.export import save_params
+from zoo.pretrained.parameters import save_params
 
 SIZES = {"model_dim": 16, "mlp_dim": 16, "num_heads": 2, "num_layers": 1}
 

@@ -44,9 +44,19 @@ def readme() -> str:
     return (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["README.md", "docs/start.md"])
+def test_the_python_of_the_documents_runs(name, tmp_path, monkeypatch):
+    text = (ROOT / name).read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    assert run_python(readme(), "README.md") > 0
+    assert run_python(text, name) > 0
+
+
+def test_no_other_document_has_python():
+    named = {"README.md", "docs/start.md"}
+    files = [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("experiments/*/*.md")]
+    for path in files:
+        if code_blocks(path.read_text(encoding="utf-8"), "python"):
+            assert str(path.relative_to(ROOT)) in named
 
 
 def test_ci_runs_the_test_command_of_the_readme():

@@ -1,24 +1,34 @@
 """What a run of translation learns, with a model of one's own."""
 
 from dataclasses import replace
+from itertools import islice
 
-from experiments.translate import task
+import jax
+import numpy as np
+import pytest
+
+from experiments.translate import rows, task
 from experiments.translate.config import PRESETS
 from experiments.translate.corpus import prepare
 from tests.decoding.models import Trigrams
 from zoo.data.sources import PhrasesData
+from zoo.errors import InputError
 
 
-def test_a_model_of_ones_own_is_what_is_drawn_trained_and_validated(
-    tmp_path, monkeypatch
-):
+@pytest.fixture
+def config(tmp_path):
     preset = PRESETS["phrases"][1]
     few = {"num_train": 60, "num_validation": 4, "num_test": 4}
-    config = replace(
+    return replace(
         preset,
         workdir=tmp_path,
         data=PhrasesData(**few, tokens="characters", max_length=128),
     )
+
+
+def test_a_model_of_ones_own_is_what_is_drawn_trained_and_validated(
+    config, monkeypatch
+):
     corpora = prepare(config)
     # Each says which model it was given.
     monkeypatch.setattr(task, "initialize", lambda model, *_: model)
@@ -30,3 +40,54 @@ def test_a_model_of_ones_own_is_what_is_drawn_trained_and_validated(
     model.start_id = 7
     first = next(iter(task.task(config, corpora, model=model).batches(0)))
     assert first["inputs"][0, 0] == 7
+
+
+def test_rows_are_shared_where_that_is_asked_for(config):
+    training = replace(config.training, packed_length=128)
+    config = replace(config, training=training)
+    corpora = prepare(config)
+    with pytest.raises(InputError, match="Trigrams reads a row as one sentence"):
+        task.task(config, corpora, model=Trigrams())
+    learned = task.task(config, corpora)
+    first, second = islice(learned.batches(0), 2)
+    assert first["source_segments"].max() > 1
+    assert " x (128 + " in learned.shapes  # letters; Korean has fewer
+    # Every label of an epoch is learned once.
+    sizes = [len(target) + 1 for target in corpora.train_ids[1]]
+    epoch = islice(learned.batches(0), learned.batches_per_epoch)
+    assert sum((batch["labels"] > 0).sum() for batch in epoch) == sum(sizes)
+    (resumed,) = islice(learned.batches(1), 1)
+    for name in second:
+        np.testing.assert_array_equal(resumed[name], second[name])
+    params = jax.eval_shape(learned.init, jax.random.key(0))
+    loss = jax.eval_shape(learned.loss, params, first, jax.random.key(1))
+    assert loss.count.shape == ()
+
+
+def test_what_shared_rows_gain_is_measured_on_every_shape(config, monkeypatch, capsys):
+    # A step and a model that are compiled in no time.
+    monkeypatch.setattr(task, "initialize", lambda model, key: {"w": np.zeros(1)})
+    taken = []
+
+    def make_train_step(*_):
+        def step(state, batch):
+            taken.append(batch["source"].shape)
+            return state, {"labels": (batch["labels"] > 0).sum()}
+
+        return step
+
+    monkeypatch.setattr("zoo.training.step.make_train_step", make_train_step)
+    few = replace(config.training, packed_length=128, tokens_per_batch=512)
+    config = replace(config, training=few)
+    rows.measure(config, rounds=1)
+    assert len(set(taken)) == 3  # two buckets and the shared rows, compiled once each
+    output = capsys.readouterr().out
+    assert "60 pairs" in output
+    corpora = prepare(config)
+    plan = task.batch_plan(config, corpora)
+    cells = plan.batches_per_epoch * plan.buckets[0].rows
+    cells *= plan.buckets[0].source_length + plan.buckets[0].target_length
+    tokens = sum(len(ids) + 1 for side in corpora.train_ids for ids in side)
+    (line,) = [line for line in output.splitlines() if "shared rows" in line]
+    assert f"{tokens / cells:.1%}" in line
+    assert f" {plan.batches_per_epoch} " in line

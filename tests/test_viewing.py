@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -14,7 +15,7 @@ from experiments.translate import plot
 from experiments.translate.viewing import view, watched_search
 from experiments.vqa import drawing, viewing
 from experiments.vqa.viewing import ANSWER, looks_of, maps_of
-from tests import test_visual_zoo as visual_models
+from tests import visual_models
 from tests.translation.test_translator import make_speller
 from zoo.data.tokenizer import Tokenizer
 from zoo.data.vqa.examples import VisualQuestions
@@ -33,7 +34,7 @@ def translator():
     tokenizer = Tokenizer.train(texts, 330)
     vocab_size = tokenizer.vocab_size
     model = zoo.create_model("transformer-tiny", vocab_size=vocab_size, **SIZES)
-    params = initialize(model, jax.random.key(0))
+    params = jax.jit(partial(initialize, model))(jax.random.key(0))
     params = jax.tree.map(lambda leaf: 3 * leaf, params)
     return Translator(model, params, tokenizer, max_length=20)
 

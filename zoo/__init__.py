@@ -1,4 +1,4 @@
-"""attention-zoo: attention models in JAX and Flax, from the RNN bottleneck to today.
+"""attention-zoo: attention models in JAX, from the RNN bottleneck to the Transformer.
 
 Importing `zoo` is cheap; jax is loaded when a model is made.
 
@@ -10,7 +10,7 @@ True
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from zoo.catalogue import create_model, describe, list_models
+from zoo.catalogue import create_model, describe, initialize, list_models
 from zoo.errors import InputError
 from zoo.models.visual_configs import VISUAL_FAMILIES
 from zoo.translation.options import Constraints, Sampling
@@ -18,6 +18,8 @@ from zoo.translation.options import Constraints, Sampling
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from zoo.data.text_tokens import TextTokens
+    from zoo.translation.options import Defaults
     from zoo.translation.translator import Translator
     from zoo.visual.answerer import VisualAnswerer
 
@@ -30,6 +32,7 @@ __all__ = [
     "create_model",
     "describe",
     "from_pretrained",
+    "initialize",
     "list_models",
     "load",
     "load_params",
@@ -60,7 +63,8 @@ def load(
             takes the best one, None does as the run's own test does.
         revision: branch, tag or commit on the hub; None takes the main branch.
         source_language: what a model of many languages of others reads, by its own
-            name, as "deu_Latn" of NLLB; None leaves it as its directory says.
+            name, as "deu_Latn" of NLLB or "de" of M2M100; None leaves it as its
+            directory says.
         target_language: what it writes, likewise.
 
     Raises:
@@ -124,11 +128,22 @@ def from_pretrained(
 
 
 def save_pretrained(
-    model: Any, params: Any, tokenizer: Any, directory: "str | Path", **options: Any
+    model: Any,
+    params: Any,
+    tokenizer: "TextTokens",
+    directory: "str | Path",
+    *,
+    max_length: int = 512,
+    defaults: "Defaults | None" = None,
 ) -> None:
     """Writes a Transformer as a Marian directory of Hugging Face, all of it or nothing.
 
-    See `zoo.pretrained.export.save_pretrained` for the options.
+    Args:
+        model: of the family "marian", as the preset marian-tiny makes it, or imported.
+        tokenizer: of subwords, ours or the imported one.
+        directory: which must not exist.
+        max_length: longest sentence in subwords that others are to take.
+        defaults: how others are to search; None as ours do.
 
     Raises:
         InputError: the directory exists, or Marian cannot express the model or the
@@ -136,7 +151,9 @@ def save_pretrained(
     """
     from zoo.pretrained import export
 
-    export.save_pretrained(model, params, tokenizer, directory, **options)
+    export.save_pretrained(
+        model, params, tokenizer, directory, max_length=max_length, defaults=defaults
+    )
 
 
 def pack(
@@ -170,9 +187,9 @@ def save_params(params: Any, path: "str | Path") -> None:
     Raises:
         InputError: the file exists already.
     """
-    from zoo.pretrained import export
+    from zoo.pretrained import parameters
 
-    export.save_params(params, path)
+    parameters.save_params(params, path)
 
 
 def load_params(path: "str | Path") -> Any:
@@ -181,9 +198,9 @@ def load_params(path: "str | Path") -> Any:
     Raises:
         InputError: there is no such file, or it is damaged.
     """
-    from zoo.pretrained import export
+    from zoo.pretrained import parameters
 
-    return export.load_params(path)
+    return parameters.load_params(path)
 
 
 def _is_pretrained(path: "str | Path") -> bool:

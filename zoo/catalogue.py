@@ -28,6 +28,8 @@ from zoo.models.visual_configs import (
 )
 
 if TYPE_CHECKING:
+    from jaxtyping import PRNGKeyArray
+
     from zoo.layers.vision import ImageEncoder
     from zoo.models.contract import Seq2Seq
     from zoo.models.visual_contract import VisualModel
@@ -43,6 +45,8 @@ _FILES: dict[str, str] = {
     "marian": "zoo.models.marian",
     "marian-separate": "zoo.models.marian",
     "bart": "zoo.models.bart",
+    "mbart": "zoo.models.mbart",
+    "m2m100": "zoo.models.m2m100",
     "t5": "zoo.models.t5",
     "rnn": "zoo.models.rnn_seq2seq",
     "bahdanau": "zoo.models.bahdanau_seq2seq",
@@ -74,6 +78,7 @@ _PAPERS: dict[str, str] = {
     "bart-base": "Lewis et al. 2020, arXiv:1910.13461",
     "bart-large": "Lewis et al. 2020, arXiv:1910.13461",
     "mbart-50": "Tang et al. 2020, arXiv:2008.00401",
+    "m2m100": "Fan et al. 2021, arXiv:2010.11125; size of the one of 418M",
     "nllb-200": "NLLB Team 2022, arXiv:2207.04672; size of the distilled 600M",
     "t5-small": "Raffel et al. 2020, arXiv:1910.10683",
     "t5-base": "Raffel et al. 2020, arXiv:1910.10683",
@@ -102,6 +107,7 @@ _WEIGHTS: dict[str, str] = {
     "bart-base": "facebook/bart-base (Apache-2.0)",
     "bart-large": "facebook/bart-large (Apache-2.0)",
     "mbart-50": "facebook/mbart-large-50-…-mmt (MIT)",
+    "m2m100": "facebook/m2m100_418M (MIT)",
     "nllb-200": "facebook/nllb-200-distilled-600M (CC-BY-NC 4.0)",
     "t5-small": "google-t5/t5-small (Apache-2.0)",
     "t5-base": "google-t5/t5-base (Apache-2.0)",
@@ -281,6 +287,22 @@ def _family(config: AnyConfig) -> str:
     return next(name for name, kind in families.items() if kind is type(config))
 
 
+def initialize(
+    model: "Seq2Seq | VisualModel | ImageEncoder", key: "PRNGKeyArray"
+) -> Any:
+    """Returns freshly drawn parameters of any model of the zoo, or of a fork of one.
+
+    Their shapes depend on no sentence, and on the size of no image but a tower's.
+    """
+    from zoo.models import contract, visual_contract
+
+    if isinstance(model, visual_contract.VisualModel):
+        return visual_contract.initialize(model, key)
+    if isinstance(model, contract.Seq2Seq):
+        return contract.initialize(model, key)
+    return visual_contract.initialize_encoder(model, key)
+
+
 def describe(name: str) -> Description:
     """Returns what the zoo knows of a named model.
 
@@ -289,14 +311,7 @@ def describe(name: str) -> Description:
     """
     import jax
 
-    from zoo.models import contract, visual_contract
-
     config = model_config(name)
-    initialize: Any = contract.initialize
-    if name in VISUAL_PRESETS:
-        initialize = visual_contract.initialize
-    elif name in TOWER_PRESETS:
-        initialize = visual_contract.initialize_encoder
     shapes = jax.eval_shape(
         functools.partial(initialize, build(config)), jax.random.key(0)
     )

@@ -3,9 +3,8 @@
 Orbax writes the arrays. What it does not promise is added here. A step is written
 as `.partial-<step>` and renamed to `<step>` when nothing is missing, and renamed
 away before it is deleted, so that whatever is called `<step>` is complete, wherever
-the process was killed. What happens to it later `zoo.checkpoint_files` finds out, and
-then the newest step that is still sound takes its place. Plain Orbax opens the same
-folder.
+the process was killed. What happens to it later, `zoo.checkpoint_steps` deals with.
+Plain Orbax opens the same folder.
 
 On several hosts all call every method together, on a folder that all of them see; each
 writes its arrays, and the first one finishes a step and deletes old ones.
@@ -13,9 +12,7 @@ writes its arrays, and the first one finishes a step and deletes old ones.
 
 import json
 import logging
-import math
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,32 +22,26 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 from orbax.checkpoint import v1 as orbax
 
 from zoo.checkpoint_files import (
     RECORD,
     SUMS,
-    DamagedCheckpoint,
-    check_arrays,
     checksums,
     describe,
     load_arrays,
-    read_record,
     require_loadable,
     verified_leaves,
 )
+from zoo.checkpoint_steps import SavedSteps
 from zoo.errors import InputError
 
 # What Orbax logs as an error it raises too, and that is where we report it.
 logging.getLogger("absl").addFilter(
     lambda record: record.levelno < logging.ERROR or "orbax" not in record.pathname
 )
-_log = logging.getLogger(__name__)
-
 PARTIAL = ".partial-"
-_STEP = re.compile(r"0|[1-9][0-9]*")  # as str() writes it, and no other digits
 BARRIER_SECONDS = 1_200  # a host waits so long for the others to write
 
 
@@ -95,27 +86,23 @@ def average_params(directory: Path, steps: Sequence[int], abstract_params: Any) 
     )
 
 
-class Checkpoints:
-    """Checkpoints of a run: `<directory>/<step>/`, the last `keep_last` and the best.
+class Checkpoints(SavedSteps):
+    """Checkpoints of a run: the last `keep_last` and the best.
 
-    What is found damaged counts for neither, and is not deleted.
+    What is found damaged counts for neither, and is not deleted. A step that was not
+    evaluated is kept until the next one.
 
-    A step that was saved with an infinite loss, because the run was interrupted between
-    two evaluations, is kept until the next one, and counts for nothing else.
-
-    Reading changes nothing on the disk, so that one may look into the folder of a
-    run that is still training; what a killed run left half-written is removed by
-    the next save. One object at a time may save into a directory.
+    What a killed run left half-written is removed by the next save. One object at a
+    time may save into a directory.
     """
 
     def __init__(self, directory: Path, keep_last: int = 2):
         if keep_last < 1:
             raise ValueError(f"keep_last is {keep_last}, must be at least 1")
-        self._directory = Path(directory)
+        super().__init__(directory)
         self._keep_last = keep_last
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._pending: Future | None = None
-        self._faults: dict[int, InputError | None] = {}
 
     def save(self, step: int, tree: Any, *, loss: float, note: dict) -> None:
         """Begins to save a tree; on return its buffers may be donated or overwritten.
@@ -162,112 +149,15 @@ class Checkpoints:
             response = orbax.save_async(str(self._partial(step).absolute()), tree)
         self._pending = self._writer.submit(self._finish, step, response, record)
 
-    def steps(self) -> list[int]:
-        """Returns the finished steps, ascending."""
-        if not self._directory.is_dir():
-            return []
-        folders = (path.name for path in self._directory.iterdir() if path.is_dir())
-        return sorted(int(name) for name in folders if _STEP.fullmatch(name))
-
-    def best_step(self) -> int | None:
-        """Returns the sound step with the lowest loss, the earliest of equals.
-
-        Raises:
-            InputError: there are steps, but none is sound.
-        """
-        steps = sorted(self.steps(), key=self._rank)
-        for step in steps:
-            if self._is_sound(step):
-                return step
-        if steps and (fault := self._faults[steps[0]]):
-            raise fault
-        return None
-
-    def last_steps(self, count: int) -> list[int]:
-        """Returns the last `count` steps that were evaluated and are sound, ascending.
-
-        There are fewer where fewer were kept. The best step of an earlier
-        time is none of them, since others that came after it are gone.
-        """
-        if count < 1:
-            raise ValueError(f"count is {count}, must be at least 1")
-        kept = self._evaluated(max(self.steps(), default=0))
-        last = kept[-1:]
-        while last and len(last) < count:
-            previous = self._record(last[0]).get("previous")
-            if previous not in kept:
-                break
-            last.insert(0, previous)
-        return [step for step in last if self._is_sound(step)]
-
     def restore(self, step: int, abstract_tree: Any) -> Any:
-        """Returns what was saved, with the containers and shardings of the argument.
-
-        Args:
-            abstract_tree: arrays or `jax.ShapeDtypeStruct`; without a sharding an
-                array goes to the first device.
-
-        Raises:
-            InputError: names, shapes or dtypes differ, or there is no such step.
-            DamagedCheckpoint: a file is not what was written.
-        """
+        """Waits for the last save, and returns what `SavedSteps.restore` does."""
         self.wait()
-        self._require_sound(step, abstract_tree)
-        return load_arrays(self._directory / str(step), abstract_tree)
-
-    def _require_sound(self, step: int, abstract_tree: Any) -> None:
-        checkpoint = self._directory / str(step)
-        require_loadable(checkpoint, verified_leaves(checkpoint), abstract_tree)
+        return super().restore(step, abstract_tree)
 
     def restore_newest(self, abstract_tree: Any) -> tuple[int, Any, dict] | None:
-        """Returns the newest step that can be restored, what was saved, and its note.
-
-        Steps that cannot are passed over, and a line of the log says so. None if
-        nothing was saved yet.
-
-        Args:
-            abstract_tree: as for `restore`.
-
-        Raises:
-            InputError: there are steps, but none can be restored.
-        """
+        """Waits for the last save; then as `SavedSteps.restore_newest`."""
         self.wait()
-        faults: dict[int, InputError | None] = {}
-        while (step := self._newest_before(min(faults, default=None))) is not None:
-            faults[step] = self._fault_of(step, abstract_tree)
-            if not _on_every_host(faults[step] is None):
-                continue
-            try:
-                tree = load_arrays(self._directory / str(step), abstract_tree)
-            except InputError as error:
-                tree, faults[step] = None, error
-            if _on_every_host(faults[step] is None):
-                del faults[step]
-                for other, fault in faults.items():
-                    reason = fault or "another host cannot read it"
-                    _log.warning("step %d is passed over: %s", other, reason)
-                return step, tree, self.note(step)
-        for fault in faults.values():
-            reason = fault or "another host cannot read the newest one"
-            raise InputError(f"no step can be restored: {reason}")
-        return None
-
-    def _newest_before(self, limit: int | None) -> int | None:
-        """Returns the newest step that the first host sees below a limit."""
-        steps = [step for step in self.steps() if limit is None or step < limit]
-        newest = _of_first(max(steps, default=-1))
-        return None if newest < 0 else newest
-
-    def _fault_of(self, step: int, abstract_tree: Any) -> InputError | None:
-        try:
-            self._require_sound(step, abstract_tree)
-        except InputError as fault:
-            return fault
-        return None
-
-    def note(self, step: int) -> dict:
-        """Returns the note that was saved with a step."""
-        return read_record(self._directory / str(step))["note"]
+        return super().restore_newest(abstract_tree)
 
     def wait(self) -> None:
         """Returns when the last save is on the disk.
@@ -331,57 +221,13 @@ class Checkpoints:
         if step in self.steps():
             self._delete(step)
         partial.rename(self._directory / str(step))
-        self._faults.pop(step, None)
-        sound = self._sound_steps(step)
-        # A run that fell back to an older step leaves later ones: they do not count.
-        until_now = [kept for kept in sound if kept <= step]
-        best = min(sound, key=self._rank)
-        last = [kept for kept in self._evaluated(step) if kept in sound]
-        for old in set(until_now) - {step, best, *last[-self._keep_last :]}:
+        for old in self.superfluous(step, self._keep_last):
             self._delete(old)
 
     def _delete(self, step: int) -> None:
         leftover = self._directory / f"{PARTIAL}deleted-{step}"
         (self._directory / str(step)).rename(leftover)
         _remove(leftover)
-
-    def _sound_steps(self, written: int) -> list[int]:
-        """Returns the one just written and all others that are sound, ascending."""
-        others = [step for step in self.steps() if step != written]
-        sound = [step for step in others if self._is_sound(step)]
-        if sound:
-            # The best lies there for long, and others are deleted in its favour.
-            del self._faults[min(sound, key=self._rank)]
-        return sorted([written, *(step for step in sound if self._is_sound(step))])
-
-    def _is_sound(self, step: int) -> bool:
-        """Returns whether a step is as it was written; the first time, says if not."""
-        if step not in self._faults:
-            checkpoint, self._faults[step] = self._directory / str(step), None
-            try:
-                check_arrays(checkpoint, verified_leaves(checkpoint))
-            except InputError as fault:  # the run may have deleted it by now
-                self._faults[step] = fault
-                _log.warning("step %d is passed over: %s", step, fault)
-        return self._faults[step] is None
-
-    def _rank(self, step: int) -> tuple[bool, float]:
-        loss = self._record(step)["loss"]
-        return math.isnan(loss), loss
-
-    def _evaluated(self, until: int) -> list[int]:
-        """Returns the evaluated steps up to this one, ascending."""
-        return [
-            step
-            for step in self.steps()
-            if step <= until and not math.isinf(self._record(step)["loss"])
-        ]
-
-    def _record(self, step: int) -> dict:
-        try:
-            return read_record(self._directory / str(step))
-        except DamagedCheckpoint:
-            return {"loss": math.nan}  # whoever restores the step will be told
 
 
 def _remove(path: Path) -> None:
@@ -397,17 +243,3 @@ def _write_through(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _on_every_host(fact: bool) -> bool:
-    """Returns whether something is so on all hosts; all must ask."""
-    if jax.process_count() == 1:
-        return fact
-    return bool(multihost_utils.process_allgather(np.array(fact)).all())
-
-
-def _of_first(number: int) -> int:
-    """Returns a number of the first host on all of them; all must ask."""
-    if jax.process_count() == 1:
-        return number
-    return int(multihost_utils.broadcast_one_to_all(np.array(number)))

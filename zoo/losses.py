@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from zoo.layers.masks import Packing
+
 
 class TokenLoss(NamedTuple):
     """Sums over the tokens of a batch; divide by `count` for a mean in nats a token.
@@ -101,7 +103,7 @@ def tied_cross_entropy(
     Args:
         table: the output matrix, which for tied models is the embedding.
         valid: False where a label is padding, which counts for nothing.
-        smoothing: ε, a probability.
+        smoothing: ε, a probability; a number of Python, known when it is compiled.
         bias: of the logits.
     """
 
@@ -164,7 +166,8 @@ def sequence_loss(
 
     Args:
         model: under the contract of `zoo.models.contract`.
-        batch: "source", "inputs" and "labels", as the contract has them.
+        batch: "source", "inputs" and "labels", as the contract has them; if rows hold
+            several pairs also the fields of a `Packing`, which the model must take.
         key: of the dropout; None is without.
         smoothing: ε of the labels, a probability.
     """
@@ -175,12 +178,19 @@ def sequence_loss(
         deterministic=key is None,
         rngs=None if key is None else {"dropout": key},
         method="features",
+        **_packing(batch),
     )
     table, bias = model.apply({"params": params}, method="output")
     labels = batch["labels"]
     return tied_cross_entropy(
         features, table, labels, labels != model.pad_id, smoothing, bias
     )
+
+
+def _packing(batch):
+    """Returns the argument of `features` that a batch of one pair a row has not."""
+    fields = {name: batch[name] for name in Packing._fields if name in batch}
+    return {"packing": Packing(**fields)} if fields else {}
 
 
 TOKENS_PER_PART = 512

@@ -17,7 +17,7 @@ import numpy as np
 
 from zoo.checkpoint_files import describe
 from zoo.errors import InputError
-from zoo.pretrained.export import load_params, save_params
+from zoo.pretrained.parameters import load_params, save_params
 
 PARAMS = "params.safetensors"
 # Of a run: what there is of it is kept.

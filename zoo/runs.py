@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 
-from zoo.checkpoints import Checkpoints, average_params
+from zoo.checkpoint_steps import SavedSteps
+from zoo.checkpoints import average_params
 from zoo.errors import InputError
 from zoo.packing import PARAMS, unpack
 from zoo.training.records import read_json
@@ -109,11 +110,11 @@ def read_params(
     directory, own = Path(workdir) / "checkpoints", 1
     if average is None and "decoding" in read_config(workdir):
         own = read_size(workdir, "decoding", "average")
-    with Checkpoints(directory) as checkpoints:
-        best = checkpoints.best_step()
-        if average is None:
-            average = len(checkpoints.last_steps(own)) or 1
-        last = checkpoints.last_steps(average)
+    saved = SavedSteps(directory)
+    best = saved.best_step()
+    if average is None:
+        average = len(saved.last_steps(own)) or 1
+    last = saved.last_steps(average)
     if best is None:
         raise InputError(f"{workdir}: no finished checkpoint yet; let it train on")
     if len(last) < average:

@@ -30,15 +30,23 @@ class TranslationTraining(TrainingConfig):
     Attributes:
         tokens_per_batch: cells of the longer side of a batch, padding included.
         num_buckets: shapes of batches, each of which is compiled once.
+        packed_length: cells of a row, on its longer side, that several pairs of the
+            training text share, in batches of one shape; for a Transformer. 0 gives
+            each pair a row of its own.
     """
 
     tokens_per_batch: int = 4_096
     num_buckets: int = 3
+    packed_length: int = 0
     label_smoothing: float = 0.1
 
     def __post_init__(self):
         super().__post_init__()
         require_positive(self, "tokens_per_batch", "num_buckets")
+        if self.packed_length < 0:
+            raise InputError(
+                f"packed_length is {self.packed_length}, but must not be negative"
+            )
 
 
 @dataclass(frozen=True)
@@ -102,8 +110,9 @@ class Config:
         del values["workdir"], values["hosts"]
         if self.init_from is None:
             del values["init_from"]
-        if not self.training.remat:
-            del values["training"]["remat"]
+        for name in ("remat", "packed_length"):
+            if not values["training"][name]:
+                del values["training"][name]
         return values
 
 

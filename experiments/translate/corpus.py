@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +80,8 @@ def prepare(config: Config, tokenizer: TextTokens | None = None) -> Corpora:
         split: _encode(config.data, split, text, digests[split], tokenizer)
         for split, text in texts.items()
     }
+    if config.training.packed_length:
+        _check_rows(config, texts["train"], map(lengths_with_end, ids["train"]))
     _tell_unknown(ids["train"], tokenizer)
     return Corpora(
         **texts,
@@ -96,6 +99,16 @@ def load(data: Data, split: Split, seed: int) -> ParallelText:
         InputError: a locale is unknown, or a file is missing or damaged.
     """
     return data.read(split, seed)
+
+
+def _check_rows(
+    config: Config, text: ParallelText, lengths: Iterable[np.ndarray]
+) -> None:
+    """Refuses a sentence that is longer than a row which several pairs share."""
+    limit = config.training.packed_length
+    remedy = "remove or split it, or raise --training.packed-length"
+    for side, where in zip(lengths, config.data.where("train"), strict=True):
+        check_lengths(side, limit, where, remedy, text.line)
 
 
 def _encode(

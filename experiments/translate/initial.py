@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.translate.config import Config
 from zoo.catalogue import config_from_json
-from zoo.checkpoints import Checkpoints
+from zoo.checkpoint_steps import SavedSteps
 from zoo.data.text_tokens import TextTokens
 from zoo.errors import InputError
 from zoo.models.configs import ModelConfig
@@ -93,8 +93,8 @@ def _begun(config: Config) -> ModelConfig | None:
     if not has_run(config.workdir):
         return None
     values = read_config(config.workdir)
-    with Checkpoints(config.workdir / "checkpoints") as checkpoints:
-        saved = checkpoints.steps() or (config.workdir / "result.json").exists()
+    steps = SavedSteps(config.workdir / "checkpoints").steps()
+    saved = steps or (config.workdir / "result.json").exists()
     if not saved or values.get("init_from") != config.init_from:
         return None
     return config_from_json(read_section(config.workdir, "model"))

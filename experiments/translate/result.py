@@ -18,7 +18,7 @@ from experiments.translate.scoring import (
     translate_all,
 )
 from experiments.translate.validation import WATCHED
-from zoo.checkpoints import Checkpoints
+from zoo.checkpoint_steps import SavedSteps
 from zoo.training.records import write_json
 from zoo.training.run import Fitted
 from zoo.translation.translator import Translator
@@ -37,8 +37,8 @@ def conclude(
     it is tested with those that it has, and the result says how many they are.
     """
     workdir, text = config.workdir, corpora.test
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
-        averaged = len(checkpoints.last_steps(config.decoding.average)) or 1
+    saved = SavedSteps(workdir / "checkpoints")
+    averaged = len(saved.last_steps(config.decoding.average)) or 1
     translator = Translator.from_run(workdir, average=averaged)
     translations = translate_all(translator, text.source, config.decoding)
     write_lines(workdir / "test.txt", translations)

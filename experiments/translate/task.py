@@ -1,5 +1,6 @@
 """What a run of translation learns: its model, its batches, its loss."""
 
+import inspect
 import math
 from dataclasses import replace
 from functools import partial
@@ -11,7 +12,9 @@ from experiments.translate.config import Config
 from experiments.translate.corpus import Corpora
 from experiments.translate.validation import Validation, special_ids
 from zoo.catalogue import build
-from zoo.data.batching import BatchPlan, lengths_with_end, training_batches
+from zoo.data.batching import BatchPlan, Plan, lengths_with_end, training_batches
+from zoo.data.packed_batching import PackedPlan
+from zoo.errors import InputError
 from zoo.layers.blocks import rematerialized
 from zoo.losses import sequence_loss
 from zoo.models.contract import Seq2Seq, initialize
@@ -36,6 +39,8 @@ def task(
         model = build(replace(config.model, vocab_size=corpora.tokenizer.vocab_size))
     if config.training.remat:
         model = rematerialized(model)
+    if config.training.packed_length:
+        check_packing(model)
     plan = batch_plan(config, corpora)
     shapes = ", ".join(
         f"{bucket.rows} x ({bucket.source_length} + {bucket.target_length})"
@@ -64,19 +69,40 @@ def check(config: Config) -> None:
     """Raises InputError for what would be refused once there are data, and need not."""
     if several():
         config.training.check_several()
+    model, packed_length = build(config.model), config.training.packed_length
     if config.training.remat:
-        rematerialized(build(config.model))
+        rematerialized(model)
+    if packed_length:
+        check_packing(model)
+        learned = getattr(config.model, "positions", "") == "learned"
+        if learned and packed_length > config.model.max_positions:
+            raise InputError(
+                f"packed_length is {packed_length}, but the model has "
+                f"{config.model.max_positions} positions to learn; lower "
+                "--training.packed-length or raise --model.max-positions"
+            )
 
 
-def batch_plan(config: Config, corpora: Corpora) -> BatchPlan:
+def check_packing(model: Seq2Seq) -> None:
+    """Raises InputError for a model that cannot take several pairs in a row."""
+    if "packing" not in inspect.signature(model.features).parameters:
+        raise InputError(
+            f"{type(model).__name__} reads a row as one sentence; leave "
+            "--training.packed-length out"
+        )
+
+
+def batch_plan(config: Config, corpora: Corpora) -> Plan:
     """Returns which pairs each update sees."""
     training = config.training
-    return BatchPlan(
-        *map(lengths_with_end, corpora.train_ids),
-        tokens_per_batch=training.tokens_per_batch,
-        num_buckets=training.num_buckets,
-        num_steps=training.num_steps,
-        seed=config.seed,
+    lengths = map(lengths_with_end, corpora.train_ids)
+    limits = {
+        "tokens_per_batch": training.tokens_per_batch,
+        "num_steps": training.num_steps,
+        "seed": config.seed,
         # Every device has as many rows of every portion.
-        rows_multiple=math.lcm(8, jax.device_count() * training.accumulation),
-    )
+        "rows_multiple": math.lcm(8, jax.device_count() * training.accumulation),
+    }
+    if training.packed_length:
+        return PackedPlan(*lengths, length=training.packed_length, **limits)
+    return BatchPlan(*lengths, num_buckets=training.num_buckets, **limits)

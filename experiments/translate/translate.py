@@ -33,7 +33,7 @@ class Arguments:
     default it is as in the run's own test."""
     source_language: str | None = None
     """What an imported model of many languages reads, by its own name, as fr_XX of
-    mBART or fra_Latn of NLLB; by default as its directory says."""
+    mBART, fra_Latn of NLLB or fr of M2M100; by default as its directory says."""
     target_language: str | None = None
     """What such a model writes; by default as its directory says."""
     input: Path | None = None

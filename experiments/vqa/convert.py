@@ -17,7 +17,7 @@ import tyro
 
 from experiments.command import run
 from zoo.errors import InputError
-from zoo.pretrained.export import beside
+from zoo.pretrained.parameters import beside
 
 # Width, depth and side of the image in pixels: the authors' table of Lite models.
 SIZES = {

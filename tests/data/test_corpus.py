@@ -59,6 +59,19 @@ def test_words_pass_unharmed_and_unseen_ones_are_no_fault(config, caplog):
     assert not caplog.records
 
 
+def test_a_sentence_longer_than_a_shared_row_is_named(config):
+    data = config.data.folder
+    (data / "val.de").write_text("drei hunde und noch einer und keiner mehr\n")
+    training = replace(config.training, packed_length=5)
+    prepare(replace(config, training=training))  # validation has rows of its own
+    with pytest.raises(InputError) as caught:
+        prepare(replace(config, training=replace(training, packed_length=4)))
+    assert str(caught.value) == (
+        f"{data}/train.de, line 1: 5 tokens, more than the limit of 4; remove or "
+        "split it, or raise --training.packed-length"
+    )
+
+
 def test_how_much_of_the_text_is_unknown_is_told(config, caplog):
 
     small = replace(config.model, vocab_size=5)  # room for the empty word, which is two

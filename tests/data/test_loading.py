@@ -9,6 +9,7 @@ import pytest
 from tests.data.test_batching import corpus
 from zoo.data.batching import BatchPlan, lengths_with_end, training_batches
 from zoo.data.loading import Share
+from zoo.data.packed_batching import PackedPlan
 from zoo.data.vqa.batching import EncodedQuestions, GroupPlan
 from zoo.data.vqa.batching import training_batches as visual_batches
 
@@ -24,6 +25,14 @@ def phrases(step, **options):
         num_steps=STEPS,
         seed=3,
     )
+    return training_batches(plan, *ids, first_step=step, **options)
+
+
+def packed(step, **options):
+    ids = corpus()
+    lengths = map(lengths_with_end, ids)
+    limits = {"tokens_per_batch": 512, "num_steps": STEPS, "seed": 3}
+    plan = PackedPlan(*lengths, length=64, **limits)
     return training_batches(plan, *ids, first_step=step, **options)
 
 
@@ -73,7 +82,7 @@ def assert_same(found, expected):
             np.testing.assert_array_equal(ours[name], theirs[name])
 
 
-@pytest.mark.parametrize("stream", [phrases, pictures, plain_pictures])
+@pytest.mark.parametrize("stream", [phrases, packed, pictures, plain_pictures])
 @pytest.mark.parametrize("num_hosts", [1, 2, 4, 8])
 def test_hosts_have_the_same_batches_between_them(stream, num_hosts):
     whole = list(stream(0))
@@ -82,9 +91,10 @@ def test_hosts_have_the_same_batches_between_them(stream, num_hosts):
         assert_same(global_batches(stream, num_hosts, step), whole[step:])
 
 
-def test_processes_that_make_batches_make_the_same():
-    found = global_batches(pictures, 1, step=3, workers=2)
-    assert_same(found, list(pictures(3)))
+@pytest.mark.parametrize("stream", [packed, pictures])
+def test_processes_that_make_batches_make_the_same(stream):
+    found = global_batches(stream, 1, step=3, workers=2)
+    assert_same(found, list(stream(3)))
 
 
 def test_processes_that_make_batches_live_as_long_as_the_one_that_trains():

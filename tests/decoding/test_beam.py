@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from zoo.decoding import beam_search, greedy_search
 
@@ -69,3 +70,9 @@ def test_without_a_length_penalty_the_likelier_sentence_wins():
     np.testing.assert_array_equal(found.tokens[0], [[2, 0, 0, 0, 0], [3, 2, 0, 0, 0]])
     expected = [math.log(0.4), math.log(0.6 * 0.35)]
     np.testing.assert_allclose(found.scores[0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("max_length", "width"), [(0, 2), (4, 0)])
+def test_a_search_without_room_is_refused(max_length, width):
+    with pytest.raises(ValueError, match="is 0, but must be at least 1"):
+        find(WILLING, max_length, num_hypotheses=width)

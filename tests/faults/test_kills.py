@@ -1,6 +1,6 @@
 """The short version of `python -m benchmarks.faults.kills vqa`.
 
-The translator's is in tests/test_experiments.py.
+The translator's is in tests/experiments/translate/test_runs.py.
 """
 
 from benchmarks.faults import kills

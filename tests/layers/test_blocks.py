@@ -278,7 +278,8 @@ def test_a_block_that_keeps_nothing_has_the_same_gradient():
     stack = Stack(partial(EncoderBlock, **parts), partial(DecoderBlock, **parts))
     source, inputs = draw(2, 5, MODEL_DIM), draw(2, 4, MODEL_DIM, seed=1)
     rngs = {"dropout": jax.random.key(1)}
-    variables = stack.init({"params": jax.random.key(0), **rngs}, source, inputs)
+    drawn = jax.jit(stack.init)
+    variables = drawn({"params": jax.random.key(0), **rngs}, source, inputs)
 
     def gradient_and_bytes(stack):
         def loss(variables):

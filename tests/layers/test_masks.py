@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.layers.masks import causal_mask, padding_mask
+from zoo.layers.masks import causal_mask, padding_mask, segment_mask
 
 
 def test_a_causal_mask_by_hand():
@@ -23,8 +23,18 @@ def test_a_padding_mask_is_the_same_for_every_head_and_query():
     np.testing.assert_array_equal(mask[:, 0, 0], valid)
 
 
+def test_a_query_sees_the_keys_of_its_own_segment_by_hand():
+    mask = segment_mask(jnp.array([[1, 1, 2]]), jnp.array([[1, 2, 2, 0]]))
+    assert mask.shape == (1, 1, 3, 4)
+    np.testing.assert_array_equal(
+        mask[0, 0], [[1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 1, 0]]
+    )
+
+
 def test_masks_are_boolean():
     assert causal_mask(2).dtype == jnp.bool_
+    segments = jnp.ones((1, 2), jnp.int32)
+    assert segment_mask(segments, segments).dtype == jnp.bool_
     assert padding_mask(jnp.ones((1, 2), bool)).dtype == jnp.bool_
 
 

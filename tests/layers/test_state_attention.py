@@ -70,7 +70,7 @@ def test_general_is_dot_after_its_matrix():
 
 
 def test_concat_is_one_matrix_over_both_states_side_by_side():
-    # Luong et al. (2015), equation 8: v tanh(W[query; value]), here plus U's bias.
+    # Luong et al. (2015), section 3.1: v tanh(W[query; value]), here plus U's bias.
     attention, variables = additive()
     params = variables["params"]
     query, value = draw(1, 1, 4), draw(1, 3, 4, seed=1)

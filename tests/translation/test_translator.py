@@ -4,6 +4,7 @@ import copy
 import itertools
 import re
 from collections import Counter
+from functools import partial
 
 import jax
 import numpy as np
@@ -35,7 +36,8 @@ def translator():
         num_heads=2,
         num_layers=1,
     )
-    params = jax.tree.map(lambda leaf: 3 * leaf, initialize(model, jax.random.key(0)))
+    params = jax.jit(partial(initialize, model))(jax.random.key(0))
+    params = jax.tree.map(lambda leaf: 3 * leaf, params)
     return Translator(model, params, tokenizer, max_length=40)
 
 

@@ -11,7 +11,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -140,6 +140,45 @@ def plan_buckets(
     return cheapest(len(sizes), min(num_buckets, len(sizes)))[1]
 
 
+def balanced_bucket(
+    count: int,
+    source_length: int,
+    target_length: int,
+    tokens_per_batch: int,
+    rows_multiple: int,
+) -> Bucket:
+    """Returns the shape of batches that hold so many rows and are nearly full.
+
+    Args:
+        count: rows of all batches.
+        tokens_per_batch, rows_multiple: as for `plan_buckets`.
+    """
+    most_rows = tokens_per_batch // max(source_length, target_length)
+    most_rows = most_rows // rows_multiple * rows_multiple
+    num_batches = _ceil_divide(count, max(most_rows, rows_multiple))
+    rows = _ceil_divide(count, num_batches * rows_multiple) * rows_multiple
+    return Bucket(source_length, target_length, rows)
+
+
+@runtime_checkable
+class Plan(Protocol):
+    """Which pairs the rows of each step hold, and what arrays they make.
+
+    ``plan[step]`` is a shape and what each row holds, of which `fill` takes some.
+    """
+
+    buckets: list[Bucket]
+    batches_per_epoch: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Bucket, Any]: ...
+
+    def fill(
+        self, source_ids: Any, target_ids: Any, bucket: Bucket, rows: Any, special: Any
+    ) -> dict[str, np.ndarray]: ...
+
+
 class BatchPlan:
     """Which pairs each step of training sees: ``plan[step] -> (bucket, indices)``.
 
@@ -196,6 +235,17 @@ class BatchPlan:
     def __len__(self) -> int:
         return self._num_steps
 
+    def fill(
+        self,
+        source_ids: Sequence[Sequence[int]],
+        target_ids: Sequence[Sequence[int]],
+        bucket: Bucket,
+        rows: np.ndarray,
+        special: SpecialIds,
+    ) -> dict[str, np.ndarray]:
+        """Returns the arrays of the pairs with these indices; see `pad_batch`."""
+        return _batch_of(source_ids, target_ids, bucket, rows, special)
+
     def __getitem__(self, index: int) -> tuple[Bucket, np.ndarray]:
         step = range(self._num_steps)[operator.index(index)]
         epoch, position = divmod(step, self.batches_per_epoch)
@@ -246,7 +296,7 @@ def pad_batch(
 
 
 def training_batches(
-    plan: BatchPlan,
+    plan: Plan,
     source_ids: Sequence[Sequence[int]],
     target_ids: Sequence[Sequence[int]],
     *,
@@ -268,18 +318,18 @@ def training_batches(
 class _Rows:
     """Makes a host's rows of a batch; an object, so that it can go to a worker."""
 
-    plan: BatchPlan
+    plan: Plan
     source_ids: Sequence[Sequence[int]]
     target_ids: Sequence[Sequence[int]]
     special: SpecialIds
     share: Share
 
     def __call__(self, step: int) -> dict[str, np.ndarray]:
-        bucket, indices = self.plan[step]
+        bucket, content = self.plan[step]
         rows = self.share.rows(bucket.rows)
         bucket = dataclasses.replace(bucket, rows=rows.stop - rows.start)
         sides = self.source_ids, self.target_ids
-        return _batch_of(*sides, bucket, indices[rows], self.special)
+        return self.plan.fill(*sides, bucket, content[rows], self.special)
 
 
 def evaluation_batches(
@@ -335,14 +385,11 @@ def _bucket(
     counts: np.ndarray, widest: np.ndarray, tokens_per_batch: int, rows_multiple: int
 ) -> tuple[int, Bucket]:
     """Returns the cells of all batches of these sizes, and their common shape."""
-    source_length, target_length = widest.max(axis=1).tolist()
     count = int(counts.sum())
-    most_rows = tokens_per_batch // max(source_length, target_length)
-    most_rows = most_rows // rows_multiple * rows_multiple
-    num_batches = _ceil_divide(count, max(most_rows, rows_multiple))
-    rows = _ceil_divide(count, num_batches * rows_multiple) * rows_multiple
-    cells = num_batches * rows * (source_length + target_length)
-    return cells, Bucket(source_length, target_length, rows)
+    source, target = widest.max(axis=1).tolist()
+    bucket = balanced_bucket(count, source, target, tokens_per_batch, rows_multiple)
+    num_batches = _ceil_divide(count, bucket.rows)
+    return num_batches * bucket.rows * (source + target), bucket
 
 
 def _members(

@@ -3,16 +3,25 @@
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
-from zoo.data import json_tokens, t5_tokens
+from zoo.data import json_tokens, m2m100_tokens, t5_tokens
+from zoo.data.archives import MAX_BYTES
 from zoo.data.json_tokens import JsonTokenizer
-from zoo.data.marian_tokens import MAX_BYTES, MarianTokenizer
+from zoo.data.m2m100_tokens import M2M100Tokenizer
+from zoo.data.marian_tokens import MarianTokenizer
 from zoo.data.t5_tokens import T5Tokenizer
 from zoo.data.text_tokens import TextTokens
 from zoo.data.tokenizer import Tokenizer
 from zoo.errors import read_limited
 
 ARCHIVE = b"PK"
+# Whose archive it is, by a file that the others have not.
+KINDS: dict[str, Any] = {
+    json_tokens.FILE: JsonTokenizer,
+    m2m100_tokens.MODEL: M2M100Tokenizer,
+    t5_tokens.FILE: T5Tokenizer,
+}
 
 
 def load_tokenizer(path: str | Path) -> TextTokens:
@@ -29,13 +38,11 @@ def load_tokenizer(path: str | Path) -> TextTokens:
     return Tokenizer.load(path)
 
 
-def _kind(archive: bytes) -> type[JsonTokenizer | T5Tokenizer | MarianTokenizer]:
-    """Returns whose archive it is, by the name of its first file."""
+def _kind(archive: bytes) -> Any:
+    """Returns whose archive it is; Marian's tells a damaged one."""
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as files:
-            first = files.namelist()[0]
-    except (OSError, ValueError, IndexError, RuntimeError, zipfile.BadZipFile):
-        return MarianTokenizer  # whose `load` says that the file is damaged
-    return {json_tokens.FRAME: JsonTokenizer, t5_tokens.FILE: T5Tokenizer}.get(
-        first, MarianTokenizer
-    )
+            names = files.namelist()
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile):
+        names = []
+    return next((KINDS[name] for name in names if name in KINDS), MarianTokenizer)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.data.marian_tokens import read_archive, read_subwords, unicode, write_archive
-from zoo.data.text_tokens import Ids
+from zoo.data.archives import read_archive, write_archive
+from zoo.data.pieces import read_subwords
+from zoo.data.text_tokens import Ids, unicode, until_end
 from zoo.data.tokenizer import label
 from zoo.errors import InputError
 
@@ -77,10 +78,9 @@ class T5Tokenizer:
 
     def decode(self, ids: Sequence[Ids] | np.ndarray) -> list[str]:
         """Returns the text before the first end of each row, without unknown tokens."""
-        rows = [np.asarray(row, np.int64).tolist() for row in ids]
-        rows = [row[: [*row, self.eos_id].index(self.eos_id)] for row in rows]
         texts = [
-            [x for x in row if x < self._size and x != self.unknown_id] for row in rows
+            [x for x in row if x < self._size and x != self.unknown_id]
+            for row in until_end(ids, self.eos_id)
         ]
         return self._processor.decode(texts) if texts else []
 

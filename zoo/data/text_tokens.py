@@ -5,6 +5,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from zoo.errors import InputError
+
 Ids = Sequence[int] | np.ndarray
 
 
@@ -65,3 +67,29 @@ class TextTokens(Protocol):
     def save(self, path: Any) -> None:
         """Writes all there is to one file, at once or not at all."""
         ...
+
+
+def unicode(sentences: Sequence[str]) -> Sequence[str]:
+    """Returns the sentences.
+
+    Raises:
+        InputError: one is no Unicode text.
+    """
+    for number, sentence in enumerate(sentences, start=1):
+        try:
+            sentence.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"sentence {number} is no Unicode text: {sentence!r}; give it as UTF-8"
+            ) from error
+    return sentences
+
+
+def until_end(ids: Sequence[Ids] | np.ndarray, eos_id: int) -> list[list[int]]:
+    """Returns the ids before the first end of each row.
+
+    >>> until_end([[5, 6, 2, 7], [8]], eos_id=2)
+    [[5, 6], [8]]
+    """
+    rows = [np.asarray(row, np.int64).tolist() for row in ids]
+    return [row[: [*row, eos_id].index(eos_id)] for row in rows]

@@ -18,12 +18,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from zoo.data.text_tokens import Ids, unicode, until_end
 from zoo.data.token_table import Tokens, TokenTable, train_table
 from zoo.errors import InputError, read_limited
 
 MAX_BYTES = 2**26  # a model of 32,000 subwords has 800,000
 _REMEDY = "restore the file or train again in a new folder"
-_Ids = Sequence[int] | np.ndarray
 _SAMPLE_SIZE = 500_000  # sentences; about 5 s of training
 _SPACE = "\u2581"  # stands for a space inside a piece
 # Digits are single; without these the space before a number would be a token alone.
@@ -144,15 +144,7 @@ class Tokenizer:
         Raises:
             InputError: a sentence is no Unicode text.
         """
-        for number, sentence in enumerate(sentences, start=1):
-            try:
-                sentence.encode()
-            except UnicodeEncodeError as error:
-                raise InputError(
-                    f"sentence {number} is no Unicode text: {sentence!r}; "
-                    "give it as UTF-8"
-                ) from error
-        return self._processor.encode(list(sentences))
+        return self._processor.encode(list(unicode(sentences)))
 
     def encode_targets(self, sentences: Sequence[str]) -> list[list[int]]:
         """Returns the ids of what is written, which are those of what is read."""
@@ -162,12 +154,10 @@ class Tokenizer:
         """Returns the ids of words as they stand behind a space, so also as text."""
         return self.encode_targets(words)
 
-    def decode(self, ids: Sequence[_Ids] | np.ndarray) -> list[str]:
+    def decode(self, ids: Sequence[Ids] | np.ndarray) -> list[str]:
         """Returns the text before the first end of each row; skips pad and start."""
-        rows = [np.asarray(row, np.int64).tolist() for row in ids]
         # sentencepiece leaves out control symbols, but would go on after the end.
-        ends = [[*row, self.eos_id].index(self.eos_id) for row in rows]
-        texts = [row[:end] for row, end in zip(rows, ends, strict=True)]
+        texts = until_end(ids, self.eos_id)
         return self._processor.decode(texts) if texts else []
 
     def texts(self) -> list[str]:

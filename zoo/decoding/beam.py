@@ -21,6 +21,7 @@ from zoo.decoding.hypotheses import (
     normalize,
     num_rows,
     read,
+    require_room,
     take,
 )
 from zoo.decoding.phrases import Phrases, Progress, shared_continuations
@@ -72,7 +73,12 @@ def beam_search(
             phrases and the end of sentence fit into `max_length` and no rule forbids
             them; what lacks one is IMPOSSIBLE rather than cut. Each token of a phrase
             takes a share of the beam: let W exceed their number.
+
+    Raises:
+        ValueError: there is no room for a hypothesis, none is asked for, or the prefix
+            leaves no room.
     """
+    require_room(max_length, num_hypotheses)
     call = partial(model.apply, {"params": params})
     memory = read(call, source)
     batch, width = num_rows(memory), num_hypotheses

@@ -40,6 +40,13 @@ class Hypotheses(NamedTuple):
     scores: Float[Array, "B W"]
 
 
+def require_room(max_length: int, num_hypotheses: int) -> None:
+    """Raises ValueError unless there is room for a token of a hypothesis."""
+    for name, value in (("max_length", max_length), ("num_hypotheses", num_hypotheses)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}, but must be at least 1")
+
+
 def read(call: Callable[..., PyTree], source: PyTree) -> PyTree:
     """Returns the memory of a source, laid out once.
 

@@ -20,6 +20,9 @@ Rule = Callable[[Int[Array, "B W T"], Int[Array, ""]], Bool[Array, "#B #W V"]]
 def ban(token_ids: Sequence[int], vocab_size: int) -> Rule:
     """Returns the rule that some tokens never appear.
 
+    Raises:
+        ValueError: one is not in the vocabulary.
+
     >>> ban([3], vocab_size=5)(jnp.zeros((1, 1, 4), int), jnp.array(0)).tolist()
     [[[True, True, True, False, True]]]
     """
@@ -65,6 +68,9 @@ def no_repeated_ngrams(n: int, vocab_size: int) -> Rule:
 
     Runs of the forced prefix count. End of sentence is never forbidden: no hypothesis
     that goes on holds one.
+
+    Raises:
+        ValueError: n is below 1.
     """
     if n < 1:
         raise ValueError(f"n is {n}, but a run has at least one token")
@@ -120,7 +126,11 @@ def whole_words(
 def pad_prefix(
     prefix: Int[Array, "B P"] | None, max_length: int, pad_id: int
 ) -> tuple[Int[Array, "B T"] | None, Int[Array, "B 1"] | int]:
-    """Returns the prefix under the length of a hypothesis, and its number of tokens."""
+    """Returns the prefix under the length of a hypothesis, and its number of tokens.
+
+    Raises:
+        ValueError: the prefix leaves no room.
+    """
     if prefix is None:
         return None, 0
     room = max_length - prefix.shape[1]

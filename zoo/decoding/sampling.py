@@ -20,6 +20,7 @@ from zoo.decoding.hypotheses import (
     normalize,
     num_rows,
     read,
+    require_room,
 )
 from zoo.decoding.rules import Rule, pad_prefix, restrict
 
@@ -47,6 +48,10 @@ def greedy_search(
         prefix: what each sentence must begin with, padded at the end; it is part of
             the hypothesis but not of its score.
         rules: what may follow the prefix.
+
+    Raises:
+        ValueError: there is no room for a hypothesis, none is asked for, or the prefix
+            leaves no room.
     """
 
     def likeliest(logits, position):
@@ -95,11 +100,16 @@ def sample(
             rules come before truncation, k before p. Without k it sorts the vocabulary.
         prefix: as in `greedy_search`.
         rules: as in `greedy_search`.
+
+    Raises:
+        ValueError: as `greedy_search`, or temperature, k or p is out of its range.
     """
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}, but must be at least 1")
     if isinstance(temperature, int | float) and temperature <= 0:
         raise ValueError(f"temperature is {temperature}, but must be above 0")
+    if isinstance(top_p, int | float) and not 0 < top_p <= 1:
+        raise ValueError(f"top_p is {top_p}, but must be above 0 and at most 1")
     keys = jax.vmap(lambda key: jax.random.split(key, num_hypotheses))(keys)  # [B, W]
 
     def draw(logits, position):
@@ -163,6 +173,7 @@ def _write(
     rules: Sequence[Rule],
 ) -> Hypotheses:
     """Returns hypotheses of which `choose` has chosen every token."""
+    require_room(max_length, num_hypotheses)
     call = partial(model.apply, {"params": params})
     memory = read(call, source)
     shape = (num_rows(memory), num_hypotheses)

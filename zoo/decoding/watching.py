@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from zoo.decoding.hypotheses import Decodable, num_rows, take
 
-# Receives the number of steps done, tokens [B, W, T] and log-probabilities [B, W].
 Listener = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 
 
@@ -33,6 +32,11 @@ class Watched:
 
     The first call is before any token. The log-probabilities are the model's own,
     without a rule's or a prefix's say. Under `jit` the calls come in any order.
+
+    Attributes:
+        vocab_size: of the model, whose logits it must hold.
+        listener: is given the number of steps done, [], the tokens of the hypotheses,
+            [B, W, T], and their log-probabilities in nats, [B, W].
     """
 
     model: Decodable

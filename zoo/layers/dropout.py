@@ -48,6 +48,9 @@ def dropout(
 
     Args:
         rate: probability that an element is zeroed, in [0, 1).
+
+    Raises:
+        ValueError: the rate is none.
     """
     if not 0.0 <= rate < 1.0:
         raise ValueError(f"dropout rate {rate} is not in [0, 1)")

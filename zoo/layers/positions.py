@@ -20,11 +20,12 @@ from zoo.layers.embeddings import rows
 def sinusoidal_positions(
     positions: Int[Array, "*axes"], model_dim: int
 ) -> Float[Array, "*axes D"]:
-    """Returns sines and cosines of the positions at D/2 wavelengths of 2π … 10000·2π.
+    """Returns sines and cosines of the positions at D/2 wavelengths from 2π upwards.
 
     Vaswani et al. (2017), section 3.5, with the sines in the first half of the features
-    and the cosines in the second, as Tensor2Tensor, fairseq and Marian have them; the
-    paper interleaves them, which differs by a permutation of the features only.
+    and the cosines in the second; the paper interleaves them, which differs by a
+    permutation of the features only. The longest wavelength is a little short of
+    10000·2π.
 
     Raises:
         ValueError: `model_dim` is odd.
@@ -38,8 +39,7 @@ def fairseq_positions(
 ) -> Float[Array, "*axes D"]:
     """Returns sines and cosines at D/2 wavelengths of 2π to 10000·2π, both included.
 
-    So Tensor2Tensor and fairseq have them; of `sinusoidal_positions` the longest
-    wavelength is a little shorter.
+    So Tensor2Tensor and fairseq have them.
 
     Raises:
         ValueError: `model_dim` is odd.

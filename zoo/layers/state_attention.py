@@ -3,8 +3,8 @@
 The four ways to compare a state with an annotation: the additive score of Bahdanau, Cho
 and Bengio (2015), "Neural Machine Translation by Jointly Learning to Align and
 Translate", and the dot, general and concat scores of Luong, Pham and Manning (2015),
-"Effective Approaches to Attention-based Neural Machine Translation", equation 8. Concat
-is the additive score under another name: W[s; h] = W₁s + W₂h.
+"Effective Approaches to Attention-based Neural Machine Translation", section 3.1.
+Concat is the additive score under another name: W[s; h] = W₁s + W₂h.
 
 Each module projects the annotations once a sentence and looks at them at every step.
 """
@@ -23,7 +23,7 @@ Looker = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
 def dot_scores(
     query: Float[Array, "B Q A"], key: Float[Array, "B K A"]
 ) -> Float[Array, "B Q K"]:
-    """Returns query · key, unscaled (Luong et al. 2015, equation 8)."""
+    """Returns query · key, unscaled (Luong et al. 2015, section 3.1)."""
     return jnp.einsum("BQA,BKA->BQK", query, key)
 
 

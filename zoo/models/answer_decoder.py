@@ -19,7 +19,7 @@ from zoo.layers.feedforward import FeedForward
 from zoo.layers.masks import causal_mask, padding_mask
 from zoo.layers.positions import SinusoidalPositions
 from zoo.layers.vision import ImageEncoder, Regions
-from zoo.models.transformer import Memory, Transformer
+from zoo.models.transformer import Memory, Transformer, common_fields
 from zoo.models.visual_configs import AnswerDecoderConfig
 from zoo.models.visual_contract import Looks, image_encoder, onto_regions, per_question
 
@@ -61,7 +61,8 @@ class AnswerDecoder(Transformer, kw_only=True):
         """Returns the logits of every next token, given the true ones before it."""
         return self.logits(self.features(source, inputs, deterministic=deterministic))
 
-    def features(
+    # Rows hold one question each, so that there is nothing to say of a packing.
+    def features(  # pyrefly: ignore[bad-override]
         self, source: Source, inputs: Int[Array, "N T"], *, deterministic: bool = True
     ) -> Float[Array, "N T D"]:
         """Returns the decoder's states under teacher forcing, before the output.
@@ -83,7 +84,9 @@ class AnswerDecoder(Transformer, kw_only=True):
             )
         return states
 
-    def encode(self, source: Source, *, deterministic: bool = True) -> Memory:
+    def encode(  # pyrefly: ignore[bad-override]
+        self, source: Source, *, deterministic: bool = True
+    ) -> Memory:
         """Lets words and regions look at each other and keeps both for the decoder."""
         image, questions = source
         regions, valid = self.encode_image(image, deterministic=deterministic)
@@ -141,12 +144,5 @@ def build(config: AnswerDecoderConfig) -> AnswerDecoder:
         decoder_block=partial(DecoderBlock, **parts),
         encoder_positions=SinusoidalPositions,
         decoder_positions=SinusoidalPositions,
-        vocab_size=config.vocab_size,
-        model_dim=config.model_dim,
-        num_heads=config.num_heads,
-        num_layers=config.num_layers,
-        dropout_rate=config.dropout_rate,
-        pad_id=config.pad_id,
-        start_id=config.start_id,
-        eos_id=config.eos_id,
+        **common_fields(config),
     )

@@ -33,7 +33,9 @@ class BahdanauSeq2Seq(nn.Module):
     """Encoder-decoder with additive attention, under `zoo.models.contract`.
 
     Differs from the paper in tying the output to the target embedding, for which the
-    maxout output is as wide as the embedding, and in its dropout.
+    maxout output is as wide as the embedding; in reading the output from the new state
+    and not from the one before it; in a reset gate that acts after the product, as in
+    torch; and in its dropout.
 
     >>> model = build(BahdanauConfig(vocab_size=100, model_dim=8, attention_dim=6))
     >>> source, inputs = jnp.ones((2, 5), int), jnp.ones((2, 4), int)

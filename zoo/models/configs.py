@@ -92,16 +92,12 @@ class SeparateMarianConfig(MarianConfig):
 
 @dataclass(frozen=True)
 class BartConfig:
-    """Transformer as in BART (Lewis et al. 2020), mBART and M2M100.
+    """Transformer as in BART (Lewis et al. 2020).
 
     Attributes:
         vocab_size: of the joint vocabulary; one table embeds both sides and scores.
         num_layers: of the encoder.
-        positions: "learned" with a norm of the embeddings; "sinusoidal" as fairseq's,
-            without.
-        max_positions: length of the table of learned positions.
-        pre_norm: whether the norms stand before the sublayers, and at the end of each
-            stack, as in mBART and M2M100.
+        max_positions: length of the tables of learned positions.
         scaled: whether embeddings are multiplied by √D.
         dropout_rate: of embeddings and sublayers.
         attention_dropout_rate: of attention weights.
@@ -114,9 +110,7 @@ class BartConfig:
     mlp_dim: int = 3_072
     num_heads: int = 12
     activation: Literal["relu", "gelu"] = "gelu"
-    positions: Literal["learned", "sinusoidal"] = "learned"
     max_positions: int = 1_024
-    pre_norm: bool = False
     scaled: bool = False
     dropout_rate: float = 0.1
     attention_dropout_rate: float = 0.0
@@ -127,6 +121,49 @@ class BartConfig:
     def __post_init__(self):
         _check_transformer(self)
         require_positive(self, "num_decoder_layers", "max_positions")
+
+
+@dataclass(frozen=True)
+class MBartConfig(BartConfig):
+    """Transformer as in mBART-50 (Tang et al. 2020); the fields are BartConfig's."""
+
+    vocab_size: int = 250_054
+    num_layers: int = 12
+    num_decoder_layers: int = 12
+    model_dim: int = 1_024
+    mlp_dim: int = 4_096
+    num_heads: int = 16
+    activation: Literal["relu", "gelu"] = "relu"
+    scaled: bool = True
+
+
+@dataclass(frozen=True)
+class M2M100Config:
+    """Transformer as in M2M100 (Fan et al. 2021) and NLLB-200 (NLLB Team 2022).
+
+    Attributes:
+        vocab_size: of the joint vocabulary; one table embeds both sides and scores.
+        num_layers: of the encoder.
+        dropout_rate: of embeddings and sublayers.
+        attention_dropout_rate: of attention weights.
+    """
+
+    vocab_size: int = 128_112
+    num_layers: int = 12
+    num_decoder_layers: int = 12
+    model_dim: int = 1_024
+    mlp_dim: int = 4_096
+    num_heads: int = 16
+    activation: Literal["relu", "gelu"] = "relu"
+    dropout_rate: float = 0.1
+    attention_dropout_rate: float = 0.0
+    pad_id: int = 1
+    start_id: int = 2
+    eos_id: int = 2
+
+    def __post_init__(self):
+        _check_transformer(self)
+        require_positive(self, "num_decoder_layers")
 
 
 @dataclass(frozen=True)
@@ -173,7 +210,7 @@ class RNNConfig:
         cell: "gru" as in Cho et al. (2014), "lstm" as in Sutskever et al. (2014).
         reverse_source: read the source backwards (Sutskever et al., section 3.3).
         feed_context: the summary of the source enters every decoder step and every
-            output (Cho et al., equations 5 to 8), not only the first state.
+            output (Cho et al., section 2.2), not only the first state.
         dropout_rate: of embeddings and output features.
     """
 
@@ -221,7 +258,7 @@ class LuongConfig:
     """Recurrent encoder-decoder with the attention of Luong et al. (2015).
 
     Attributes:
-        score: how a state is compared with an annotation (equation 8).
+        score: how a state is compared with an annotation (section 3.1).
         model_dim: width of embeddings, states and attentional vectors.
         dropout_rate: of embeddings and output features.
     """
@@ -241,7 +278,7 @@ class LuongConfig:
 
 
 def _check_transformer(
-    config: "TransformerConfig | MarianConfig | BartConfig",
+    config: "TransformerConfig | MarianConfig | BartConfig | M2M100Config",
 ) -> None:
     """Raises InputError unless sizes and rates make a Transformer."""
     sizes = ("vocab_size", "num_layers", "model_dim", "mlp_dim", "num_heads")
@@ -259,6 +296,8 @@ ModelConfig = (
     | MarianConfig
     | SeparateMarianConfig
     | BartConfig
+    | MBartConfig
+    | M2M100Config
     | T5Config
     | RNNConfig
     | BahdanauConfig
@@ -271,6 +310,8 @@ FAMILIES: dict[str, type[ModelConfig]] = {
     "marian": MarianConfig,
     "marian-separate": SeparateMarianConfig,
     "bart": BartConfig,
+    "mbart": MBartConfig,
+    "m2m100": M2M100Config,
     "t5": T5Config,
     "rnn": RNNConfig,
     "bahdanau": BahdanauConfig,
@@ -312,29 +353,9 @@ PRESETS: dict[str, ModelConfig] = {
         mlp_dim=4_096,
         num_heads=16,
     ),
-    "mbart-50": BartConfig(
-        vocab_size=250_054,
-        num_layers=12,
-        num_decoder_layers=12,
-        model_dim=1_024,
-        mlp_dim=4_096,
-        num_heads=16,
-        activation="relu",
-        pre_norm=True,
-        scaled=True,
-    ),
-    "nllb-200": BartConfig(
-        vocab_size=256_206,
-        num_layers=12,
-        num_decoder_layers=12,
-        model_dim=1_024,
-        mlp_dim=4_096,
-        num_heads=16,
-        activation="relu",
-        positions="sinusoidal",
-        pre_norm=True,
-        scaled=True,
-    ),
+    "mbart-50": MBartConfig(),
+    "m2m100": M2M100Config(),
+    "nllb-200": M2M100Config(vocab_size=256_206),
     "t5-small": T5Config(),
     "t5-base": T5Config(
         num_layers=12,

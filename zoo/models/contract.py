@@ -1,6 +1,6 @@
 """The one contract of every sequence-to-sequence model, recurrent or not.
 
-Training calls `features` and `logits`; decoding calls `encode` once a sentence, `start`
+Training calls `features` and `output`; decoding calls `encode` once a sentence, `start`
 once, and then `step` and `reorder` for each token. `position` is one integer for the
 whole batch and belongs to the decoding loop. W is the number of hypotheses of a source
 sentence; they share its memory, which is never tiled::
@@ -13,6 +13,9 @@ sentence; they share its memory, which is never tiled::
     start        (memory, W, max_length) -> carry, whose leaves lead with B
     step         (memory, carry, tokens [B, W], position) -> (carry, features [B, W, D])
     reorder      (carry, parents [B, W]) -> carry
+
+A model that can learn from several pairs in a row takes a `zoo.layers.masks.Packing` in
+`features`, as the argument `packing`.
 """
 
 from typing import Any, Protocol, runtime_checkable

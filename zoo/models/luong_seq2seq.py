@@ -46,6 +46,9 @@ class Carry(NamedTuple):
 class LuongSeq2Seq(nn.Module):
     """Encoder-decoder with Luong's attention, under `zoo.models.contract`.
 
+    Differs from the paper in tying the output to the target embedding, and in its
+    dropout.
+
     >>> model = build(LuongConfig(vocab_size=100, model_dim=8, score="general"))
     >>> source, inputs = jnp.ones((2, 5), int), jnp.ones((2, 4), int)
     >>> arguments = jax.random.key(0), source, inputs
@@ -132,7 +135,7 @@ class LuongSeq2Seq(nn.Module):
     def encode(
         self, source: Int[Array, "B S"], *, deterministic: bool = True
     ) -> Memory:
-        """Reads the source from its end (section 4.1); the top layer is looked at."""
+        """Reads the source from its end (section 4.2); the top layer is looked at."""
         valid = source != self.pad_id
         embedded = self.source_embedding(source)
         embedded = self.drop(embedded, deterministic=deterministic)

@@ -5,6 +5,11 @@ of the reader, a vector of fixed width however long the sentence. Cho et al. (20
 "Learning Phrase Representations using RNN Encoder-Decoder", feed that vector to every
 step and every output; Sutskever et al. (2014), "Sequence to Sequence Learning with
 Neural Networks", stack LSTMs, read the source backwards and hand over the states alone.
+
+Both differ here from their papers in the output, which is tied to the target embedding
+behind a layer tanh(W[state; word]), Cho's with the summary too, in place of a matrix of
+its own (Sutskever) or of a maxout (Cho); and Cho's decoder starts from the summary as
+it is, not from a projection of it.
 """
 
 from collections.abc import Callable

@@ -22,7 +22,7 @@ from zoo.models.visual_contract import Looks, image_encoder, onto_regions
 
 
 class Glimpse(nn.Module):
-    """One look at the image (Yang et al. 2016, equations 18 to 21).
+    """One look at the image (Yang et al. 2016, equations 19 to 22).
 
     h = tanh(W_I v ⊕ (W_Q u + b)) and p = softmax(W_P h), which is additive attention;
     then u + Σ p v. The regions are projected once an image, for all of its questions.
@@ -127,7 +127,7 @@ class StackedAttention(nn.Module):
         *,
         deterministic: bool = True,
     ) -> Float[Array, "B G A"]:
-        """Returns the logits of every answer to every question (equation 22)."""
+        """Returns the logits of every answer to every question (equation 23)."""
         words = questions.reshape(-1, questions.shape[2])  # [BG, S]
         embedded = self.drop(self.embedding(words), deterministic=deterministic)
         _, finals = self.reader(embedded, words != self.pad_id)

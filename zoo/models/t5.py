@@ -17,7 +17,7 @@ from zoo.layers.feedforward import FeedForward, GatedFeedForward
 from zoo.layers.norms import RMSNorm
 from zoo.layers.positions import RelativePositions
 from zoo.models.configs import T5Config
-from zoo.models.transformer import Transformer
+from zoo.models.transformer import Transformer, common_fields
 
 
 def build(config: T5Config) -> Transformer:
@@ -56,17 +56,9 @@ def build(config: T5Config) -> Transformer:
         decoder_block=partial(DecoderBlock, **parts),
         encoder_positions=positions(True),
         decoder_positions=positions(False),
-        vocab_size=config.vocab_size,
-        model_dim=config.model_dim,
-        num_heads=config.num_heads,
-        num_layers=config.num_layers,
-        dropout_rate=config.dropout_rate,
-        pad_id=config.pad_id,
-        start_id=config.start_id,
-        eos_id=config.eos_id,
-        num_decoder_layers=config.num_decoder_layers,
         make_embedding=Embedding if config.tied else UntiedEmbedding,
         final_norm=RMSNorm,
+        **common_fields(config),
     )
 
 

@@ -9,19 +9,20 @@ attention, feed-forward, norm or residual they were given.
 """
 
 from collections.abc import Callable
+from dataclasses import asdict, fields
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from zoo.layers.attention import MultiHeadAttention, unrotated
+from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.blocks import DecoderBlock, EncoderBlock, KeysValues
 from zoo.layers.dropout import Dropout
 from zoo.layers.embeddings import Embedding, Output
 from zoo.layers.feedforward import FeedForward
-from zoo.layers.masks import causal_mask, padding_mask
+from zoo.layers.masks import Packing, causal_mask, padding_mask, segment_mask
 from zoo.layers.positions import (
     AlibiPositions,
     LearnedPositions,
@@ -89,7 +90,6 @@ class Transformer(nn.Module):
     decoder_positions: Callable[[], Positions]
     vocab_size: int
     model_dim: int
-    num_heads: int
     num_layers: int
     dropout_rate: float
     pad_id: int = 0
@@ -132,15 +132,27 @@ class Transformer(nn.Module):
         source: Int[Array, "B S"],
         inputs: Int[Array, "B T"],
         *,
+        packing: Packing | None = None,
         deterministic: bool = True,
     ) -> Float[Array, "B T D"]:
-        """Returns the decoder's states under teacher forcing, before the output."""
-        memory = self.encode(source, deterministic=deterministic)
-        mask = causal_mask(inputs.shape[1])
-        memory_mask = padding_mask(memory.valid)
-        positions = jnp.arange(inputs.shape[1])
-        self.target_positions.check(len(positions))
-        bias = self.target_positions.bias(positions, positions)
+        """Returns the decoder's states under teacher forcing, before the output.
+
+        Args:
+            packing: where the pairs of each row lie, if rows hold several; they come
+                out as they would in rows of their own. None is one pair a row.
+        """
+        memory = self.encode(source, packing=packing, deterministic=deterministic)
+        places = jnp.arange(inputs.shape[1])
+        mask = causal_mask(len(places))
+        if packing is None:
+            positions, memory_mask = places[None], padding_mask(memory.valid)
+        else:
+            segments, positions = packing.target_segments, packing.target_positions
+            mask = mask & segment_mask(segments, segments)
+            memory_mask = segment_mask(segments, packing.source_segments)
+        self.target_positions.check(len(places))
+        # Within a segment, places differ as positions do.
+        bias = self.target_positions.bias(places, places)
         states = self._embed_target(inputs, positions)
         states = self.drop(states, deterministic=deterministic)
         for block, layer in zip(self.decoder, memory.layers, strict=True):
@@ -150,7 +162,7 @@ class Transformer(nn.Module):
                 mask,
                 memory_mask,
                 bias,
-                positions=positions[None],
+                positions=positions,
                 deterministic=deterministic,
             )
         return self.decoder_norm(states)
@@ -164,13 +176,22 @@ class Transformer(nn.Module):
         return self.embedding.output()
 
     def encode(
-        self, source: Int[Array, "B S"], *, deterministic: bool = True
+        self,
+        source: Int[Array, "B S"],
+        *,
+        packing: Packing | None = None,
+        deterministic: bool = True,
     ) -> Memory:
         """Reads the source and projects what every decoder layer will look at."""
         valid = source != self.pad_id
-        positions = jnp.arange(source.shape[1])
-        self.source_positions.check(len(positions))
-        bias = self.source_positions.bias(positions, positions)
+        places = jnp.arange(source.shape[1])
+        if packing is None:
+            positions, mask = places[None], padding_mask(valid)
+        else:
+            segments, positions = packing.source_segments, packing.source_positions
+            mask = segment_mask(segments, segments)
+        self.source_positions.check(len(places))
+        bias = self.source_positions.bias(places, places)
         separate = self.make_source_embedding is not None
         states = (self.source_embedding if separate else self.embedding)(source)
         states = self.source_norm(self.source_positions.embed(states, positions))
@@ -178,9 +199,9 @@ class Transformer(nn.Module):
         for block in self.encoder:
             states = block(
                 states,
-                padding_mask(valid),
+                mask,
                 bias,
-                positions=positions[None],
+                positions=positions,
                 deterministic=deterministic,
             )
         states = self.encoder_norm(states)
@@ -254,34 +275,52 @@ def _written_by(
     return own.reshape(batch, 1, width, max_length * width)
 
 
-def build(config: TransformerConfig) -> Transformer:
-    """Returns the module that a configuration describes."""
-    attention = partial(
-        MultiHeadAttention,
-        config.model_dim,
-        config.num_heads,
-        config.attention_dropout_rate,
-        rotate if config.positions == "rotary" else unrotated,
-    )
-    parts = {
-        "attention": attention,
-        "feed_forward": partial(FeedForward, config.model_dim, config.mlp_dim),
+ACTIVATIONS = {
+    "relu": nn.relu,
+    "silu": nn.silu,
+    "gelu": partial(nn.gelu, approximate=False),
+}
+
+
+def block_parts(config: Any, activation: str = "relu") -> dict[str, Any]:
+    """Returns the parts of a block as in Vaswani et al. (2017), by name.
+
+    Args:
+        config: what has the sizes and rates of a Transformer.
+        activation: of the feed-forward part, a key of ACTIVATIONS.
+    """
+    return {
+        "attention": partial(
+            MultiHeadAttention,
+            config.model_dim,
+            config.num_heads,
+            config.attention_dropout_rate,
+        ),
+        "feed_forward": partial(
+            FeedForward, config.model_dim, config.mlp_dim, ACTIVATIONS[activation]
+        ),
         "norm": partial(nn.LayerNorm, epsilon=1e-5),
         "dropout_rate": config.dropout_rate,
     }
+
+
+def common_fields(config: Any) -> dict[str, Any]:
+    """Returns the fields of a configuration that a Transformer has by the same name."""
+    names = {field.name for field in fields(Transformer)}
+    return {name: value for name, value in asdict(config).items() if name in names}
+
+
+def build(config: TransformerConfig) -> Transformer:
+    """Returns the module that a configuration describes."""
+    parts = block_parts(config)
+    if config.positions == "rotary":
+        parts["attention"] = partial(parts["attention"], rotate=rotate)
     return Transformer(
         encoder_block=partial(EncoderBlock, **parts),
         decoder_block=partial(DecoderBlock, **parts),
         encoder_positions=_positions(config, bidirectional=True),
         decoder_positions=_positions(config, bidirectional=False),
-        vocab_size=config.vocab_size,
-        model_dim=config.model_dim,
-        num_heads=config.num_heads,
-        num_layers=config.num_layers,
-        dropout_rate=config.dropout_rate,
-        pad_id=config.pad_id,
-        start_id=config.start_id,
-        eos_id=config.eos_id,
+        **common_fields(config),
     )
 
 

@@ -367,7 +367,7 @@ VISUAL_PRESETS: dict[str, VisualConfig] = {
         dropout_rate=0.1,
     ),
     "mcan-small": McanConfig(),
-    "mcan-large": McanConfig(model_dim=1_024, mlp_dim=4_096, num_heads=16),
+    "mcan-large": McanConfig(model_dim=1_024, mlp_dim=4_096),
     "mcan-tiny": McanConfig(
         vocab_size=200,
         num_answers=20,

@@ -34,7 +34,8 @@ class VqaBaseline(nn.Module):
     The paper's image is one vector. Here it has regions, each of which knows its place,
     and their mean is taken after a nonlinear map, so that place is not lost in it:
     mean(tanh(W r + b)). With one region it is the paper's, but for its normalisation of
-    the image vector and for one more linear map.
+    the image vector, for one more linear map of it, and for the layer with tanh that
+    its words pass before the LSTM.
 
     >>> import jax
     >>> model = build(VqaBaselineConfig(num_answers=4, region_dim=6, model_dim=8))

@@ -6,9 +6,10 @@ whatever has the wrong shape is collected and told at once.
 """
 
 import re
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -161,6 +162,13 @@ def convert(
         },
     )
     return unflatten_dict(params, sep="/")
+
+
+def changed(
+    weights: Mapping[str, np.ndarray], others: dict[str, np.ndarray]
+) -> Mapping[str, np.ndarray]:
+    """Returns tensors some of which are replaced or added; none is read for it."""
+    return ChainMap(others, cast("dict[str, np.ndarray]", weights))
 
 
 def abstract(init: Callable[[jax.Array], Any]) -> Any:

@@ -174,6 +174,9 @@ class Weights(Mapping[str, np.ndarray]):
             return tensor
         return tensor.astype(np.float32, copy=False)
 
+    def __contains__(self, name: object) -> bool:  # otherwise it would be read
+        return name in self._files
+
     def row(self, name: str, number: int) -> np.ndarray | None:
         """Returns a row of a table without reading the others, None if it has none."""
         table = self._files[name].get_slice(name) if name in self._files else None

@@ -18,10 +18,10 @@ from zoo.errors import InputError
 from zoo.models.efficientnet import EfficientNetLite, build
 from zoo.models.visual_configs import LARGEST_FACTOR, EfficientNetConfig
 from zoo.models.visual_contract import initialize_encoder
-from zoo.pretrained.conversion import Rule, abstract, convert
+from zoo.pretrained.conversion import Rule, abstract, changed, convert
 from zoo.pretrained.directory import Directory
 from zoo.pretrained.fields import integer
-from zoo.pretrained.pixels import Changed, required
+from zoo.pretrained.pixels import required
 
 # Which norm follows which convolution.
 NORMS = {
@@ -46,7 +46,7 @@ def load(directory: Directory) -> tuple[EfficientNetLite, Any, Squash]:
     model = build(config_of(directory))
     weights = directory.weights()
     params = convert(
-        Changed(weights, folded(weights, directory)),
+        changed(weights, folded(weights, directory)),
         rules(),
         abstract(partial(initialize_encoder, model)),
         ignored=IGNORED,
@@ -77,7 +77,7 @@ def folded(
 
     γ (w·x - μ) / σ + β is (γ w / σ)·x + β - γ μ / σ, where σ² is the variance plus ε.
     """
-    changed = {}
+    result = {}
     for name in weights:
         match = re.fullmatch(rf"(.*?)({'|'.join(NORMS)})\.weight", name)
         if match is None:
@@ -96,9 +96,9 @@ def folded(
                 "the weights again"
             )
         scale = scale / np.sqrt(variance + EPSILON)
-        changed[name] = kernel * scale[:, None, None, None]
-        changed[name.removesuffix("weight") + "bias"] = bias - scale * mean
-    return changed
+        result[name] = kernel * scale[:, None, None, None]
+        result[name.removesuffix("weight") + "bias"] = bias - scale * mean
+    return result
 
 
 def rules() -> list[Rule]:

@@ -30,8 +30,8 @@ def download(repository: str, revision: str | None = None) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError:
         raise InputError(
-            f"{repository}: no such directory; for the hub install "
-            f"'attention-zoo[hub]', or {remedy}"
+            f"{repository}: no run and no directory is here; train one, or, for an id "
+            f"of the hub, pip install 'attention-zoo[hub]', or {remedy}"
         ) from None
     try:
         return Path(
@@ -40,6 +40,6 @@ def download(repository: str, revision: str | None = None) -> Path:
     except (OSError, ValueError) as error:
         (reason, *_) = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
-            f"{repository}: no such directory, and the hub did not give it ({reason}); "
-            f"{remedy}"
+            f"{repository}: no run and no directory is here, and the hub did not give "
+            f"it ({reason}); {remedy}"
         ) from None

@@ -1,13 +1,14 @@
 """From a directory or a hub id to a model, its parameters and its tokenizer.
 
-A family is a file with `load(directory)`, found by the model_type of config.json.
+A family is a file, found by the model_type of config.json. That of a translator has
+`load_tokenizer`, `load_weights` and the `longest` sentence, any other has `load`.
 """
 
 import importlib
 from pathlib import Path
 from typing import Any
 
-from zoo.data.json_tokens import JsonTokenizer
+from zoo.data.language_tokens import LanguageTokens
 from zoo.errors import InputError, unknown
 from zoo.pretrained.directory import Directory, open_directory
 from zoo.pretrained.hub import download
@@ -26,7 +27,6 @@ FAMILIES: dict[str, str] = {
     "t5": "zoo.pretrained.t5",
 }
 
-# Those whose file has `load_tokenizer`, `load_weights` and the `longest` sentence too.
 TRANSLATORS = ("marian", "bart", "mbart", "m2m_100", "t5")
 
 
@@ -48,7 +48,11 @@ def from_pretrained(
             that the zoo has not.
     """
     directory = find(path, revision=revision)
-    return family_of(directory).load(directory)
+    family = family_of(directory)
+    if directory.config["model_type"] not in TRANSLATORS:
+        return family.load(directory)
+    tokenizer = family.load_tokenizer(directory)
+    return *family.load_weights(directory), tokenizer
 
 
 def find(path: str | Path, *, revision: str | None = None) -> Directory:
@@ -77,14 +81,11 @@ def load_translator(
         InputError: the directory is damaged, it does not translate, it has no such
             language, or one is to be chosen.
     """
-    family = family_of(directory)
-    if not hasattr(family, "longest"):
-        raise InputError(
-            f"{directory.root}: a {directory.config['model_type']}, which does not "
-            "translate"
-        )
+    family, kind = family_of(directory), directory.config["model_type"]
+    if kind not in TRANSLATORS:
+        raise InputError(f"{directory.root}: a {kind}, which does not translate")
     tokenizer = family.load_tokenizer(directory)
-    if isinstance(tokenizer, JsonTokenizer):
+    if isinstance(tokenizer, LanguageTokens):
         tokenizer = tokenizer.between(source, target)
     elif name := source or target:
         raise InputError(

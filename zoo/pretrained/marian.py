@@ -4,6 +4,7 @@ Tiedemann and Thottingal (2020), "OPUS-MT: Building open translation services fo
 World". The weights of OPUS-MT are CC-BY 4.0.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -39,16 +40,6 @@ TABLE, TARGET = "model.shared.weight", "model.decoder.embed_tokens.weight"
 SHARED = "share_encoder_decoder_embeddings"
 # The sinusoids are ours, and the other names are ties to the one table.
 IGNORED = [r"model\.(en|de)coder\.embed_positions\.weight"]
-
-
-def load(directory: Directory) -> tuple[Transformer, Any, MarianTokenizer]:
-    """Returns (model, params, tokenizer) of a directory.
-
-    Raises:
-        InputError: the directory is damaged, or our Transformer cannot express it.
-    """
-    tokenizer = load_tokenizer(directory)
-    return *load_weights(directory), tokenizer
 
 
 def load_tokenizer(directory: Directory) -> MarianTokenizer:
@@ -101,28 +92,44 @@ def config_of(directory: Directory) -> MarianConfig:
         InputError: our Transformer cannot express it.
     """
     require(directory, "scale_embedding", True)
+    common = shared_fields(directory, ACTIVATIONS) | {
+        "vocab_size": target_size(directory),
+        "zero_start": _starts_with_zeros(directory),
+    }
+    if _is_shared(directory):
+        return MarianConfig(**common)
+    size = integer(directory, "vocab_size")
+    return SeparateMarianConfig(**common, source_vocab_size=size)
+
+
+def shared_fields(
+    directory: Directory, activations: Mapping[str, str]
+) -> dict[str, Any]:
+    """Returns the fields that the configurations of Marian and of BART's kin share.
+
+    Args:
+        activations: what we call those that the family has.
+
+    Raises:
+        InputError: our Transformer cannot express what is said of them.
+    """
     require(directory, "tie_word_embeddings", True, default=True)
     number = partial(integer, directory)
     for name in ("attention_heads", "ffn_dim"):
         require(directory, f"decoder_{name}", number(f"encoder_{name}"))
-    shared = _is_shared(directory)
-    sizes = {} if shared else {"source_vocab_size": number("vocab_size")}
-    return (MarianConfig if shared else SeparateMarianConfig)(
-        **sizes,
-        vocab_size=target_size(directory),
-        num_layers=layers(directory, "encoder_layers"),
-        num_decoder_layers=layers(directory, "decoder_layers"),
-        model_dim=number("d_model"),
-        mlp_dim=number("encoder_ffn_dim"),
-        num_heads=number("encoder_attention_heads"),
-        activation=choose(directory, "activation_function", ACTIVATIONS),
-        dropout_rate=rate(directory, "dropout"),
-        attention_dropout_rate=rate(directory, "attention_dropout"),
-        zero_start=_starts_with_zeros(directory),
-        pad_id=token(directory, "pad_token_id"),
-        start_id=token(directory, "decoder_start_token_id"),
-        eos_id=token(directory, "eos_token_id"),
-    )
+    return {
+        "num_layers": layers(directory, "encoder_layers"),
+        "num_decoder_layers": layers(directory, "decoder_layers"),
+        "model_dim": number("d_model"),
+        "mlp_dim": number("encoder_ffn_dim"),
+        "num_heads": number("encoder_attention_heads"),
+        "activation": choose(directory, "activation_function", activations),
+        "dropout_rate": rate(directory, "dropout"),
+        "attention_dropout_rate": rate(directory, "attention_dropout"),
+        "pad_id": token(directory, "pad_token_id"),
+        "start_id": token(directory, "decoder_start_token_id"),
+        "eos_id": token(directory, "eos_token_id"),
+    }
 
 
 def _starts_with_zeros(directory: Directory) -> bool:

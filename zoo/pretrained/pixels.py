@@ -6,7 +6,7 @@ in its preprocessor_config.json. How a picture is resized becomes a rule of
 they are divided by become a part of the first linear map: no model needs to be told.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -81,25 +81,6 @@ def required(
             "point; download it again"
         )
     return tensor
-
-
-class Changed(Mapping[str, np.ndarray]):
-    """Tensors of a file, some of which are replaced or added."""
-
-    def __init__(
-        self, weights: Mapping[str, np.ndarray], changed: dict[str, np.ndarray]
-    ):
-        self._weights, self._changed = weights, changed
-        self._names = {*weights, *changed}
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return (self._changed if name in self._changed else self._weights)[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 def squashing(directory: Directory, image_size: int) -> Rule:

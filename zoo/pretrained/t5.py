@@ -5,7 +5,6 @@ English to German: ".
 """
 
 import math
-from collections import ChainMap
 from functools import partial
 from typing import Any, cast
 
@@ -20,6 +19,7 @@ from zoo.pretrained.conversion import (
     Rule,
     Transform,
     abstract,
+    changed,
     convert,
     split_inputs,
     split_outputs,
@@ -40,16 +40,6 @@ FEED_FORWARD = {"relu": "relu", "gated-gelu": "gated-gelu", "gated-silu": "gated
 TABLE, OUTPUT = "shared.weight", "lm_head.weight"
 # Stored by an old version of the authors' library, and used by none.
 IGNORED = [r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative.*"]
-
-
-def load(directory: Directory) -> tuple[Transformer, Any, T5Tokenizer]:
-    """Returns (model, params, tokenizer) of a directory.
-
-    Raises:
-        InputError: the directory is damaged, or our Transformer cannot express it.
-    """
-    tokenizer = load_tokenizer(directory)
-    return *load_weights(directory), tokenizer
 
 
 def load_tokenizer(directory: Directory) -> T5Tokenizer:
@@ -75,8 +65,7 @@ def load_weights(directory: Directory) -> tuple[Transformer, Any]:
     config, weights = config_of(directory), directory.weights()
     model = cast("Transformer", build(config))
     if not config.tied and OUTPUT not in weights and TABLE in weights:
-        output = {OUTPUT: weights[TABLE]}
-        weights = ChainMap(output, cast("dict[str, np.ndarray]", weights))
+        weights = changed(weights, {OUTPUT: weights[TABLE]})
     params = convert(
         weights,
         rules(config, scaled=_is_scaled(directory)),
@@ -167,7 +156,9 @@ def rules(config: T5Config, *, scaled: bool) -> list[Rule]:
     return found
 
 
-def _sublayer(config: T5Config, theirs: str, name: str, side: str, kind: str):
+def _sublayer(
+    config: T5Config, theirs: str, name: str, side: str, kind: str
+) -> list[Rule]:
     """Returns the rules for an attention and the norm before it."""
     heads, ours = config.num_heads, rf"{side}_\1/{kind}_attention"
     query = _times(math.sqrt(config.head_dim), split_outputs(heads))

@@ -15,13 +15,14 @@ from zoo.models.visual_contract import initialize
 from zoo.pretrained.conversion import (
     Rule,
     abstract,
+    changed,
     convert,
     linear_rules,
     norm_rules,
 )
 from zoo.pretrained.directory import Directory
 from zoo.pretrained.fields import rate, require
-from zoo.pretrained.pixels import Changed, fitting, required
+from zoo.pretrained.pixels import fitting, required
 from zoo.pretrained.vit import (
     VIT_NAMES,
     first_map,
@@ -77,9 +78,9 @@ def load(directory: Directory) -> tuple[Vilt, Any, Processor]:
             f"{directory.root}: {WORD_POSITIONS} {list(places.shape)} and {WORD_TYPES} "
             f"{list(types.shape)} are no tables of one width; download them again"
         )
-    changed = first_map(weights, directory, *IMAGE_NAMES)
+    first = first_map(weights, directory, *IMAGE_NAMES)
     params = convert(
-        Changed(weights, changed | {WORD_POSITIONS: places + types[:1]}),
+        changed(weights, first | {WORD_POSITIONS: places + types[:1]}),
         rules(config),
         abstract(partial(initialize, model)),
         ignored=(r".*position_ids", rf"{WORDS}token_type_embeddings\.weight"),

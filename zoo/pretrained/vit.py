@@ -21,6 +21,7 @@ from zoo.pretrained.conversion import (
     Rule,
     abstract,
     attention_rules,
+    changed,
     convert,
     linear_rules,
     norm_rules,
@@ -31,7 +32,6 @@ from zoo.pretrained.conversion import (
 from zoo.pretrained.directory import Directory
 from zoo.pretrained.fields import MOST_LAYERS
 from zoo.pretrained.pixels import (
-    Changed,
     cropping,
     folded,
     required,
@@ -71,7 +71,7 @@ def load(directory: Directory) -> tuple[VisionTransformer, Any, Any]:
         rules, rule = vit_rules(config), squashing(directory, config.image_size)
         ignored = VIT_IGNORED
     params = convert(
-        Changed(weights, first_map(weights, directory, *names)),
+        changed(weights, first_map(weights, directory, *names)),
         rules,
         abstract(partial(initialize_encoder, model)),
         ignored=ignored,

@@ -72,14 +72,22 @@ def align_words(
     Args:
         weights: where the model looked to write each target token.
         source_texts, target_texts: what each token writes, without end of sentence;
-            what the weights have beyond these is left out.
+            what the weights have beyond these is left out, and so is what stands before
+            the text, such as the name of a language, and writes nothing.
     """
-    source, target = word_numbers(source_texts), word_numbers(target_texts)
-    weights = weights[: len(target), : len(source)]
+    first_key, first_query = _first(source_texts), _first(target_texts)
+    source = word_numbers(source_texts[first_key:])
+    target = word_numbers(target_texts[first_query:])
+    weights = weights[first_query:, first_key:][: len(target), : len(source)]
     by_word = mean_words(sum_words(weights, source), target)
     if by_word.shape[1] == 0:
         return []
     return [(int(row.argmax()), number) for number, row in enumerate(by_word)]
+
+
+def _first(texts: Sequence[str]) -> int:
+    """Returns the place of the first token that writes something."""
+    return next((place for place, text in enumerate(texts) if text), len(texts))
 
 
 def format_links(links: Sequence[tuple[int, int]]) -> str:

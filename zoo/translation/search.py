@@ -8,7 +8,6 @@ and so does its translation.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -30,6 +29,7 @@ from zoo.decoding import (
 )
 from zoo.decoding.words import Banned, without_words
 from zoo.translation.options import Sampling
+from zoo.translation.plans import Plan
 from zoo.translation.requests import Request
 
 SHORTEST = 16
@@ -49,26 +49,6 @@ class Shape(NamedTuple):
     num_required: int
     required: int
     max_length: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a search is compiled for, beside the shapes of its arrays.
-
-    Attributes:
-        num_hypotheses: width of the beam, or samples of each sentence.
-        top_k: of samples; None draws from all tokens.
-        banned: tokens that the model never writes.
-        forced_end: whether the last token that there is room for is the end.
-    """
-
-    num_hypotheses: int
-    length_penalty: float
-    min_length: int = 0
-    no_repeated_ngram: int = 0
-    top_k: int | None = None
-    banned: tuple[int, ...] = ()
-    forced_end: bool = False
 
 
 class Draw(NamedTuple):

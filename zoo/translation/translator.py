@@ -4,20 +4,18 @@ It owns the tokenizer and the jitted functions, so that a command, a notebook an
 translate alike. The first sentence of a shape waits for a compilation; see `search`.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from zoo.catalogue import build, config_from_json
 from zoo.data.saved_tokens import load_tokenizer
 from zoo.data.text_tokens import TextTokens
-from zoo.decoding import IMPOSSIBLE, Decodable, Ensemble, score_pairs
+from zoo.decoding import IMPOSSIBLE, Decodable, Ensemble
 from zoo.errors import InputError
 from zoo.models.contract import initialize
 from zoo.models.visual_configs import VISUAL_FAMILIES
@@ -33,27 +31,11 @@ from zoo.translation.options import (
     check_range,
     defaults_from_json,
 )
-from zoo.translation.requests import (
-    encode,
-    encode_targets,
-    read_banned,
-    read_requests,
-    token_texts,
-)
-from zoo.translation.search import (
-    Plan,
-    Shape,
-    bucket,
-    chunks,
-    compiled,
-    draw,
-    given,
-    pad,
-    shape_of,
-)
+from zoo.translation.plans import plan_of, require_penalty
+from zoo.translation.requests import encode, read_banned, read_requests, token_texts
+from zoo.translation.scoring import score_targets
+from zoo.translation.search import Shape, chunks, compiled, draw, given, shape_of
 
-WIDEST = 64
-SCORED = 8  # pairs at once, since each holds its logits of the whole vocabulary
 ANYTHING = Constraints()
 OURS = Defaults()
 
@@ -236,35 +218,22 @@ class Translator:
             InputError: a sentence is too long, a number is out of its range, or no
                 translation keeps what was asked for.
         """
-        defaults = self.defaults
-        if beam_size is None:
-            beam_size = max(defaults.beam_size, min(num_best, WIDEST))
-        if length_penalty is None:
-            length_penalty = defaults.length_penalty
-        check_range("beam_size", beam_size, 1, WIDEST)
-        check_range("num_best", num_best, 1, WIDEST if sampling else beam_size)
-        longest = self.max_length if max_length is None else max_length
-        check_range("max_length", longest, 1, self.max_length)
-        check_range("min_length", constraints.min_length, 0, longest)
-        _check_penalty(length_penalty)
-        min_length = max(constraints.min_length, min(defaults.min_length, longest))
-        # The shorter run: where none of two comes twice, none of three does.
-        ngrams = constraints.no_repeated_ngram, defaults.no_repeated_ngram
-        plan = Plan(
-            num_best if sampling else beam_size,
-            length_penalty,
-            min_length,
-            min(filter(None, ngrams), default=0),
-            sampling.top_k if sampling else None,
-            defaults.banned,
-            defaults.forced_end,
+        plan = plan_of(
+            self.defaults,
+            self.max_length,
+            beam_size=beam_size,
+            length_penalty=length_penalty,
+            num_best=num_best,
+            max_length=max_length,
+            constraints=constraints,
+            sampling=sampling,
         )
         sources = encode(self.tokenizer, sentences, self.max_length)
         requests = read_requests(self.tokenizer, sources, prefixes, required)
         if sampling and any(request.required for request in requests):
             raise InputError("required words need a search; leave sampling out")
         banned = read_banned(self.tokenizer, constraints.banned, requests)
-        shapes = self._shapes(requests, max_length, min_length)
+        shapes = self._shapes(requests, max_length, plan.min_length)
         results = [[Hypothesis("", 0.0)] for _ in requests]
         for shape, numbers in chunks(shapes):
             seeds = draw(sampling, numbers) if sampling else None
@@ -301,34 +270,16 @@ class Translator:
         Raises:
             InputError: a sentence is too long, or the penalty out of its range.
         """
-        _check_penalty(length_penalty)
-        if len(sources) != len(targets):
-            raise ValueError(
-                f"{len(sources)} sources need as many targets, not {len(targets)}"
-            )
-        source_ids = encode(self.tokenizer, sources, self.max_length, "source")
-        target_ids = encode_targets(self.tokenizer, targets, self.max_length)
-        shapes = [
-            (bucket(len(source), self.max_length), bucket(len(target), self.max_length))
-            for source, target in zip(source_ids, target_ids, strict=True)
-        ]
-        start, pad_id = self.model.start_id, self.model.pad_id
-        # What every translation begins with is no choice of the model's.
-        (given_start,) = self.tokenizer.encode_targets([""])
-        first = len(given_start)
-        scores = [0.0] * len(shapes)
-        for (source_length, target_length), numbers in chunks(shapes, SCORED):
-            labels = [target_ids[number] for number in numbers]
-            log_probs = _score(self.model)(
-                self.params,
-                pad([source_ids[number] for number in numbers], source_length, pad_id),
-                pad([[start, *row[:-1]] for row in labels], target_length, pad_id),
-                pad(labels, target_length, pad_id),
-            )
-            totals = np.asarray(log_probs)[:, first:].sum(axis=1)
-            for number, row, total in zip(numbers, labels, totals, strict=True):
-                scores[number] = float(total) / (len(row) - first) ** length_penalty
-        return scores
+        require_penalty(length_penalty)
+        return score_targets(
+            self.model,
+            self.params,
+            self.tokenizer,
+            sources,
+            targets,
+            self.max_length,
+            length_penalty,
+        )
 
     def attention(self, source: str, target: str | Sequence[int]) -> AttentionMaps:
         """Returns where every attention of the model looks, given both sentences.
@@ -379,16 +330,12 @@ class Translator:
         layer = len(layers) if layer is None else layer
         check_range("layer", layer, 1, len(layers))
         weights = layers[layer - 1].mean(axis=0)
-        texts = token_texts(self.tokenizer.source_tokens)
-        source_texts = [texts[token] for token in source_ids]
-        texts = token_texts(self.tokenizer)
-        target_texts = [texts[token] for token in target_ids[: len(weights)]]
-        # What stands before the text, such as the name of a language, is no word.
-        first_key, first_query = _first(source_texts), _first(target_texts)
+        read = token_texts(self.tokenizer.source_tokens)
+        written = token_texts(self.tokenizer)
         return align_words(
-            weights[first_query:, first_key:],
-            source_texts[first_key:],
-            target_texts[first_query:],
+            weights,
+            [read[token] for token in source_ids],
+            [written[token] for token in target_ids[: len(weights)]],
         )
 
     def _shapes(self, requests, max_length, min_length) -> list[Shape | None]:
@@ -425,24 +372,7 @@ class Translator:
         ]
 
 
-def _first(texts: list[str]) -> int:
-    """Returns the place of the first token that writes something."""
-    return next((place for place, text in enumerate(texts) if text), len(texts))
-
-
 def _to_end(tokens: list[int], eos_id: int) -> tuple[int, ...]:
     """Returns the tokens up to the end of sentence, or all where there is none."""
     ends = tokens.index(eos_id) + 1 if eos_id in tokens else None
     return tuple(tokens[:ends])
-
-
-@lru_cache(maxsize=8)
-def _score(model):
-    return jax.jit(partial(score_pairs, model))
-
-
-def _check_penalty(length_penalty: float) -> None:
-    if not 0 <= length_penalty < math.inf:
-        raise InputError(
-            f"length_penalty is {length_penalty}, but must be 0 or above; 1 is usual"
-        )
