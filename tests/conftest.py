@@ -2,8 +2,8 @@
 
 JAX's own setting rather than XLA_FLAGS makes the devices, so that a command which a
 test starts as a child process sees the machine as a user would. What is compiled is
-compiled once for all processes of a run of the suite, children included, and what they
-keep of texts is theirs alone.
+compiled once for all processes of a run of the suite, children included; what they keep
+of texts is theirs alone.
 """
 
 import atexit

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zoo.data import cache
-from zoo.data.cache import cache_folder, entry, scratch
+from zoo.data.cache import append, cache_folder, entry, scratch
 from zoo.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -210,7 +210,7 @@ def test_what_a_killed_process_left_is_removed_a_day_later(folder):
 
 def test_a_scratch_file_has_no_name_and_takes_what_is_written(folder):
     with scratch() as file:
-        file.write(b"text")
+        append(file, b"text")
         file.seek(0)
         assert file.read() == b"text"
         assert visible(folder) == []

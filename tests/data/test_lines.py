@@ -4,6 +4,7 @@ import gc
 import gzip
 import os
 import pickle
+import resource
 import tracemalloc
 
 import pytest
@@ -121,6 +122,22 @@ def test_what_is_stored_comes_back_with_every_end_of_a_line(tmp_path, monkeypatc
     assert list((tmp_path / "cache").iterdir()) == []
     empty, _ = stored(iter([]), ["source", "target"])
     assert empty == []
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_cache_that_is_full_is_one_line(tmp_path, monkeypatch, packed):
+    monkeypatch.setenv("ATTENTION_ZOO_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "text.gz"
+    path.write_bytes(gzip.compress(b"a line\n" * 500))
+    pairs, names = [("a line", "b")] * 500, ["source", "target"]
+    claim = f"{tmp_path}/cache: the cache cannot be written .File too large"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
+    try:
+        with pytest.raises(InputError, match=claim):
+            read_lines(path) if packed else stored(pairs, names)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_memory_holds_where_lines_begin_and_not_the_lines(tmp_path):

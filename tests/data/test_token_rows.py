@@ -9,6 +9,7 @@ import pytest
 from tests.data.test_batching import assert_equal_batches
 from tests.data.test_json_tokens import content
 from zoo.data.batching import (
+    OURS,
     BatchPlan,
     evaluation_batches,
     lengths_with_end,
@@ -166,7 +167,7 @@ def test_memory_holds_neither_ids_nor_lists(folder):
         num_steps=10,
         seed=0,
     )
-    next(training_batches(plan, *ids, first_step=0))
+    plan.fill(*ids, *plan[0], OURS)
     found = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (folder / next(folder.glob("tokens-*/source.ids"))).stat().st_size > 4e6

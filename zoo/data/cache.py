@@ -10,6 +10,7 @@ lies here can be deleted while no run uses it.
 import contextlib
 import fcntl
 import hashlib
+import io
 import json
 import logging
 import os
@@ -18,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 from zoo.errors import InputError, read_limited
 
@@ -65,7 +65,7 @@ def entry(key: str, make: Callable[[Path], None]) -> Path:
     return path
 
 
-def scratch() -> IO[bytes]:
+def scratch() -> io.FileIO:
     """Returns an empty file of the cache without a name, which ends when it is closed.
 
     Raises:
@@ -74,7 +74,19 @@ def scratch() -> IO[bytes]:
     with writing():
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryFile(dir=folder)
+        return tempfile.TemporaryFile(buffering=0, dir=folder)
+
+
+def append(file: io.FileIO, data: bytes) -> None:
+    """Writes all of the data to a file of the cache.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    left = memoryview(data)
+    with writing():
+        while left:
+            left = left[file.write(left) :]
 
 
 @contextlib.contextmanager

@@ -10,24 +10,26 @@ no file of lines, is first written to a file without a name in the cache.
 
 import contextlib
 import gzip
+import io
+import itertools
 import operator
 import os
 import weakref
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, SupportsIndex, overload
+from typing import SupportsIndex, overload
 
 import numpy as np
 
-from zoo.data.cache import scratch, writing
+from zoo.data.cache import append, scratch
 from zoo.errors import InputError, file_size
 
 _Path = str | os.PathLike[str]
 MAX_BYTES = 2**31  # of a gzip file, unpacked; some twenty million sentences
 MAX_LINE = 2**20  # bytes; what is longer is no sentence
 _AT_ONCE = 1_024  # sentences
-_END = b"\r\n"
+_END = b"\r\n"  # of what is stored, so that an end inside of a sentence is not taken
 _MARK = b"\xef\xbb\xbf"  # of the byte order
 
 
@@ -43,7 +45,7 @@ class Lines(Sequence[str]):
         name: what an error calls the file.
     """
 
-    def __init__(self, file: IO[bytes], bounds: np.ndarray, name: _Path):
+    def __init__(self, file: io.FileIO, bounds: np.ndarray, name: _Path):
         self._file, self._bounds, self._name = os.dup(file.fileno()), bounds, name
         weakref.finalize(self, os.close, self._file)
         self._state = self._now()
@@ -126,28 +128,30 @@ def stored(pairs: Iterable[Sequence[str]], names: Sequence[str]) -> tuple[Lines,
     Raises:
         InputError: the cache cannot be written.
     """
-    with writing(), scratch() as source, scratch() as target:
+    with scratch() as source, scratch() as target:
         sides = [(source, array("q", [0])), (target, array("q", [0]))]
-        for pair in pairs:
-            for (file, bounds), sentence in zip(sides, pair, strict=True):
-                # An end of its own, so that one inside of the sentence is not taken.
-                line = sentence.encode() + _END
-                file.write(line)
-                bounds.append(bounds[-1] + len(line))
-        columns = []
-        for (file, bounds), name in zip(sides, names, strict=True):
-            file.flush()
-            columns.append(Lines(file, np.array(bounds), name))
-    return columns[0], columns[1]
+        pairs = iter(pairs)
+        while some := list(itertools.islice(pairs, _AT_ONCE)):
+            columns = zip(*some, strict=True)
+            for (file, bounds), column in zip(sides, columns, strict=True):
+                lines = [sentence.encode() + _END for sentence in column]
+                lengths = map(len, lines)
+                bounds.extend(itertools.accumulate(lengths, initial=bounds.pop()))
+                append(file, b"".join(lines))
+        stored_source, stored_target = (
+            Lines(file, np.array(bounds), name)
+            for (file, bounds), name in zip(sides, names, strict=True)
+        )
+    return stored_source, stored_target
 
 
-def _opened(path: _Path) -> IO[bytes]:
+def _opened(path: _Path) -> io.FileIO:
     """Returns the open file, of what is packed a file with what it holds."""
     try:
         file_size(path)
         if str(path).endswith(".gz"):
             return _unpacked(path)
-        return open(path, "rb")
+        return open(path, "rb", buffering=0)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except EOFError as error:
@@ -160,24 +164,21 @@ def _opened(path: _Path) -> IO[bytes]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _unpacked(path: _Path) -> IO[bytes]:
+def _unpacked(path: _Path) -> io.FileIO:
     """Returns a file with what a gzip file holds, which is bounded."""
-    with contextlib.ExitStack() as stack, gzip.open(path) as packed:
+    with gzip.open(path) as packed, contextlib.ExitStack() as stack:
         file = stack.enter_context(scratch())
         while data := packed.read(MAX_LINE):
             if file.tell() + len(data) > MAX_BYTES:
                 raise InputError(
                     f"{path}: more than {MAX_BYTES:,} bytes when it is unpacked"
                 )
-            with writing():
-                file.write(data)
-        with writing():
-            file.flush()
+            append(file, data)
         stack.pop_all()
         return file
 
 
-def _bounds(path: _Path, file: IO[bytes]) -> np.ndarray:
+def _bounds(path: _Path, file: io.FileIO) -> np.ndarray:
     """Returns where each line of a file begins, and the last one ends."""
     descriptor = file.fileno()
     begin = len(_MARK) if os.pread(descriptor, len(_MARK), 0) == _MARK else 0

@@ -6,11 +6,12 @@ data set runs, and nothing is downloaded.
 """
 
 import contextlib
+import functools
 import logging
 import os
 import pathlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from zoo.data.lines import stored
@@ -47,7 +48,8 @@ def read_tfds(
         ) from error
     folder = newest_version(name, data_dir)
     remedy = f"remove the folder and {preparation(name, data_dir)}"
-    with _damage_told(folder, remedy):
+    damage_told = functools.partial(_damage_told, folder, remedy)
+    with damage_told():
         builder = tfds.builder_from_directory(folder)
         features = builder.info.features
         texts = [
@@ -57,22 +59,8 @@ def read_tfds(
             _require(f"text feature of {name}", side, texts or list(features))
         _require(f"split of {name}", split, list(builder.info.splits))
         data: Any = builder.as_data_source(split=split)
-        size = len(data)
-
-    def pairs() -> Iterator[tuple[int, tuple[str, str]]]:
-        for first in range(0, size, _AT_ONCE):
-            numbers = range(first, min(first + _AT_ONCE, size))
-            with _damage_told(folder, remedy):
-                examples = data.__getitems__(list(numbers))
-            for number, example in enumerate(examples, start=first + 1):
-                pair = example[source], example[target]
-                if None in pair:  # so TFDS reads damage
-                    raise InputError(
-                        f"{folder}: {split} is damaged at {number}; {remedy}"
-                    )
-                yield number, _decoded(f"{name}, {split}, example {number}", pair)
-
-    return _text(f"{name}, {split}", pairs(), source, target)
+    pairs = _pairs(data, source, target, damage_told)
+    return _text(f"{name}, {split}", pairs, source, target)
 
 
 def _require(what: str, given: str, known: list[str]) -> None:
@@ -91,33 +79,50 @@ def _damage_told(folder: pathlib.Path, remedy: str) -> Iterator[None]:
         raise InputError(
             f"{folder}: not in a format that can be read without TensorFlow; {remedy}"
         ) from error
-    except (ValueError, RuntimeError, ParseError) as error:
+    except (OSError, ValueError, RuntimeError, ParseError) as error:
         reason = str(error).split("\n")[0]
         raise InputError(f"{folder}: damaged ({reason}); {remedy}") from error
 
 
-def _decoded(where: str, pair: tuple[bytes, bytes]) -> tuple[str, str]:
-    try:
-        return pair[0].decode(), pair[1].decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{where}: no valid UTF-8; prepare the set again") from error
+def _pairs(
+    data: Any,
+    source: str,
+    target: str,
+    damage_told: Callable[[], contextlib.AbstractContextManager],
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yields two features of every example, read some at a time."""
+    for first in range(0, len(data), _AT_ONCE):
+        numbers = range(first, min(first + _AT_ONCE, len(data)))
+        with damage_told():
+            examples = data.__getitems__(list(numbers))
+            pairs = [(example[source], example[target]) for example in examples]
+            for number, pair in enumerate(pairs, start=first + 1):
+                if None in pair:  # so TFDS reads damage
+                    raise ValueError(f"example {number} cannot be read")
+        yield from pairs
 
 
 def _text(
-    where: str, pairs: Iterator[tuple[int, tuple[str, str]]], source: str, target: str
+    where: str, pairs: Iterator[tuple[bytes, bytes]], source: str, target: str
 ) -> ParallelText:
-    """Returns the text of numbered pairs, but for those that lack a side."""
+    """Returns the text of pairs, but for those that lack a side."""
     lines, left_out = array("q"), array("q")
 
     def whole() -> Iterator[tuple[str, str]]:
-        for number, pair in pairs:
+        for number, (one, other) in enumerate(pairs, start=1):
+            try:
+                pair = one.decode(), other.decode()
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{where}, example {number}: no valid UTF-8; prepare the set again"
+                ) from error
             if all(map(str.strip, pair)):
                 lines.append(number)
                 yield pair
             else:
                 left_out.append(number)
 
-    columns = stored(whole(), (f"{where}, {source}", f"{where}, {target}"))
+    columns = stored(whole(), [f"{where}, {source}", f"{where}, {target}"])
     if left_out:
         _log.warning(
             "%s: left out: %d examples without %s or %s; the first is number %d",
