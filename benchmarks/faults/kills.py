@@ -56,7 +56,7 @@ TASKS = {
         "sort-of-clevr",
         "--data.num-train=30",
         "--data.num-validation=8",
-        "--data.num-test=2",
+        "--data.num-test=4",
         "--model.model-dim=16",
         "--model.cnn-dim=8",
         "--model.word-dim=8",
