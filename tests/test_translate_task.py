@@ -4,15 +4,19 @@ from dataclasses import replace
 from itertools import islice
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.translate import rows, task
+from experiments.translate import rows, task, validation
 from experiments.translate.config import PRESETS
 from experiments.translate.corpus import prepare
 from tests.decoding.models import Trigrams
 from zoo.data.sources import PhrasesData
 from zoo.errors import InputError
+from zoo.losses import TokenLoss
+from zoo.spreading import divide, mesh_of, on_all_devices
+from zoo.training.step import TrainState
 
 
 @pytest.fixture
@@ -91,3 +95,28 @@ def test_what_shared_rows_gain_is_measured_on_every_shape(config, monkeypatch, c
     (line,) = [line for line in output.splitlines() if "shared rows" in line]
     assert f"{tokens / cells:.1%}" in line
     assert f" {plan.batches_per_epoch} " in line
+
+
+def test_the_devices_of_the_parameters_share_a_validation(config, monkeypatch):
+    corpora, shared = prepare(config), []
+
+    def loss(model, params, batch, key):
+        return TokenLoss(jnp.ones(()), jnp.ones(()), jnp.full((), 2.0))
+
+    def share(params, batch):
+        divided = divide(params, batch)
+        shared.append(len(divided["source"].sharding.device_set))
+        return divided
+
+    def translate_all(translator, sentences, decoding):
+        shared.append(mesh_of(translator.params).size)
+        return corpora.validation.target
+
+    monkeypatch.setattr(validation, "sequence_loss", loss)
+    monkeypatch.setattr(validation, "divide", share)
+    monkeypatch.setattr(validation, "translate_all", translate_all)
+    params = on_all_devices({"w": jnp.ones(2)})
+    state = TrainState(step=0, params=params, opt_state=())
+    found = validation.Validation(config, corpora, Trigrams())(state)
+    assert (found["loss"], found["exact_match"]) == (0.5, 100.0)
+    assert shared == [8, 8]

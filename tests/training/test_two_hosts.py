@@ -37,7 +37,7 @@ def start_both(folder, *arguments):
         for process in (0, 1)
     ]
     try:
-        outputs = [process.communicate(timeout=100)[0] for process in both]
+        outputs = [process.communicate(timeout=240)[0] for process in both]
     finally:
         for process in both:
             process.kill()
