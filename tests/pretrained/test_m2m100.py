@@ -95,6 +95,7 @@ def many(tokenizer, tmp_path_factory):
 
 def test_hugging_face_cuts_text_into_the_same_tokens(many, tokenizer, tmp_path):
     plain = bart.load_tokenizer(open_directory(many))
+    assert plain.languages == tokenizer.lang_code_to_id
     ours, text = plain.between(None, "fr"), [*VARIED, *NAMED]
     ids, targets = ours.encode(text), ours.encode_targets(text)
     theirs = tokenizer(text)["input_ids"]

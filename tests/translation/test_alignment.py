@@ -56,6 +56,6 @@ def test_without_words_there_are_no_links():
 
 def test_what_stands_before_the_text_is_no_word():
     # Read: <fra> x y; written: <deu> a b, each after a look at the language.
-    weights = np.array([[1, 0, 0], [0.6, 0.1, 0.3], [0.6, 0.3, 0.1]], np.float32)
+    weights = np.array([[0, 0.9, 0.1], [0.6, 0.1, 0.3], [0.6, 0.3, 0.1]], np.float32)
     links = align_words(weights, ["", " x", " y"], ["", " a", " b"])
     assert links == [(1, 0), (0, 1)]
