@@ -14,12 +14,14 @@ already is not done again.
 """
 
 import argparse
+import contextlib
 import hashlib
 import itertools
 import json
 import math
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -82,7 +84,8 @@ class Count:
         mid_save: of these, while a checkpoint was being written.
         damaged: finished checkpoints found damaged after a kill.
         most_repeated: the largest number of updates that a kill cost, without an
-            interval where a checkpoint was cut off.
+            interval where a checkpoint was cut off, counted to the last one in the log,
+            which has every twentieth.
     """
 
     kills: int = 0
@@ -150,6 +153,7 @@ def storm(
     reach = 10.0  # seconds from a start to its first checkpoint
     while True:
         before, started = max(finished_steps(workdir), default=0), time.monotonic()
+        left, killed = _unfinished(workdir), False
         at_any_time = rng.random() < 0.5
         deadline = started + rng.uniform(0, 1.5 * reach)
         with subprocess.Popen(
@@ -162,42 +166,58 @@ def storm(
                 count.kills < kills and time.monotonic() < until and run.poll() is None
             ):
                 if at_any_time:
-                    if time.monotonic() >= deadline:
+                    if killed := time.monotonic() >= deadline:
                         run.kill()
                         break
                 elif max(finished_steps(workdir), default=0) > before:
                     reach = time.monotonic() - started
                     if rng.random() < 0.5:
                         time.sleep(rng.uniform(0, 0.5))
-                    elif not _begins_to_save(run, workdir):
+                    elif not _begins_to_save(run, workdir, left):
                         continue
                     time.sleep(rng.uniform(0, 0.03))
+                    killed = True
                     run.kill()
                     break
                 time.sleep(0.01)
             errors = run.communicate()[1].decode()
         if run.returncode == 0:
             return count
-        if run.returncode > 0:
-            raise SystemExit(f"unrecoverable after {count.kills} kills: {errors}")
-        _look(workdir, count)
+        if not killed or run.returncode != -signal.SIGKILL:
+            raise SystemExit(
+                f"unrecoverable after {count.kills} kills: ended with {run.returncode} "
+                f"by itself: {errors}"
+            )
+        _look(workdir, count, bool(_unfinished(workdir) - left))
         keep(count)
 
 
-def _begins_to_save(run: subprocess.Popen, workdir: Path) -> bool:
-    """Waits for a checkpoint that is being written; False if the run ends before."""
+def _begins_to_save(run: subprocess.Popen, workdir: Path, left: set) -> bool:
+    """Waits for a checkpoint that is being written; False if the run ends before.
+
+    Args:
+        left: unfinished ones of before.
+    """
     while run.poll() is None:
-        if any((workdir / "checkpoints").glob(f"{PARTIAL}*")):
+        if _unfinished(workdir) - left:
             return True
         time.sleep(0.001)
     return False
 
 
-def _look(workdir: Path, count: Count) -> None:
+def _unfinished(workdir: Path) -> set[tuple[str, int]]:
+    """Returns the checkpoints that are being written, or were when a run was killed."""
+    found = set()
+    for path in (workdir / "checkpoints").glob(f"{PARTIAL}[0-9]*"):
+        with contextlib.suppress(FileNotFoundError):  # finished meanwhile
+            found.add((path.name, path.stat().st_ino))
+    return found
+
+
+def _look(workdir: Path, count: Count, mid_save: bool) -> None:
     directory, steps = workdir / "checkpoints", finished_steps(workdir)
-    unfinished = list(directory.glob(f"{PARTIAL}*"))
     count.kills += 1
-    count.mid_save += bool(unfinished)
+    count.mid_save += mid_save
     for step in steps:
         try:
             verify(directory / str(step))
@@ -207,7 +227,7 @@ def _look(workdir: Path, count: Count) -> None:
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     if lines:  # there are none before the first interval
         done = int(lines[-1].partition('"step": ')[2].partition(",")[0])
-        repeated = done - max(steps, default=0) - INTERVAL * bool(unfinished)
+        repeated = done - max(steps, default=0) - INTERVAL * mid_save
         count.most_repeated = max(count.most_repeated, repeated)
 
 

@@ -5,6 +5,7 @@ The translator's is in tests/experiments/translate/test_runs.py.
 
 import json
 import math
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -55,3 +56,20 @@ def test_runs_are_killed_until_it_was_often_enough_or_the_time_is_over(
     assert "7 kills of 3 runs, 3 while a checkpoint" in capsys.readouterr().out
     assert not kills.suffer("vqa", tmp_path, 7, 60, 0.0)
     assert "3 kills of 1 runs" in capsys.readouterr().out
+
+
+def test_a_run_that_dies_by_itself_is_no_kill(tmp_path, monkeypatch):
+    crash = "import os; os.kill(os.getpid(), 6)"
+    monkeypatch.setattr(kills, "command", lambda *_: [sys.executable, "-c", crash])
+    with pytest.raises(SystemExit, match="0 kills: ended with -6 by itself"):
+        kills.storm("vqa", tmp_path / "run", 0, 60, 0)
+
+
+def test_what_was_left_unfinished_before_is_not_written_now(tmp_path):
+    folder = tmp_path / "checkpoints"
+    for name in ("20", ".partial-40", ".partial-deleted-20"):
+        (folder / name).mkdir(parents=True)
+    left = kills._unfinished(tmp_path)
+    assert [name for name, _ in left] == [".partial-40"]
+    (folder / ".partial-60").mkdir()
+    assert [name for name, _ in kills._unfinished(tmp_path) - left] == [".partial-60"]
