@@ -51,7 +51,7 @@ def divide(params: Any, batch: Any) -> Any:
 
 
 def by_rows(compute: Callable[..., Any], mesh: Mesh | None) -> Callable[..., Any]:
-    """Returns a compiled ``compute(params, rows, *rest)`` of which a device does a part.
+    """Returns ``compute(params, rows, *rest)``, of which each device does a part.
 
     The first axis of `rows`, and of all that is returned, is that of the rows. Every
     device holds all parameters meanwhile, in however many parts they lie.
