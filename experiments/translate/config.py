@@ -184,13 +184,17 @@ _WU2021 = Config(
 
 # Verses of at most 25 words to train on and of up to 50 to test on.
 _BIBLE = Config(
-    model=model_config("transformer-small", vocab_size=6_000, max_positions=192),
-    data=VersesData(max_length=192),
-    optimizer=OptimizerConfig(
-        learning_rate=1.5e-3, schedule="cosine", warmup_steps=300
+    model=model_config(
+        "transformer-tiny",
+        vocab_size=6_000,
+        max_positions=192,
+        num_layers=2,
+        dropout_rate=0.1,
     ),
+    data=VersesData(max_length=192),
+    optimizer=OptimizerConfig(learning_rate=3e-3, schedule="cosine", warmup_steps=300),
     training=TranslationTraining(
-        num_steps=2_400,
+        num_steps=3_200,
         tokens_per_batch=2_048,
         num_buckets=4,
         evaluation_interval=400,
@@ -205,7 +209,8 @@ def _bible_rnn(name: str, **sizes: int) -> Config:
         name, vocab_size=6_000, model_dim=192, dropout_rate=0.3, **sizes
     )
     optimizer = replace(_BIBLE.optimizer, learning_rate=2e-3)
-    return replace(_BIBLE, model=model, optimizer=optimizer)
+    training = replace(_BIBLE.training, num_steps=2_400)
+    return replace(_BIBLE, model=model, optimizer=optimizer, training=training)
 
 
 def _bible_positions(positions: str) -> Config:
@@ -296,11 +301,11 @@ PRESETS: dict[str, tuple[str, Config]] = {
         for positions in ("learned", "rotary", "relative", "alibi")
     },
     "bible-bahdanau": (
-        "The same verses and updates, RNN with Bahdanau attention.",
+        "The same verses, RNN with Bahdanau attention.",
         _bible_rnn("rnn-bahdanau", attention_dim=192),
     ),
     "bible-rnn": (
-        "The same verses and updates, RNN without attention.",
+        "The same verses, RNN without attention.",
         _bible_rnn("rnn-gru"),
     ),
     "files": (
