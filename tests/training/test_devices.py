@@ -1,17 +1,20 @@
-"""The drivers take the step that one device would take, on eight virtual devices."""
+"""The drivers take the step that one device would take, on eight virtual devices.
+
+The short version of `python -m benchmarks.faults.drivers`.
+"""
 
 from functools import cache, partial
 
 import jax
 import numpy as np
-import optax
 import pytest
 
 import zoo
+from benchmarks.faults.drivers import OPTIMIZER, loss_of, uneven_batches
 from zoo.checkpoints import Checkpoints
 from zoo.errors import InputError
 from zoo.layers.blocks import rematerialized
-from zoo.losses import TokenLoss, tied_cross_entropy
+from zoo.losses import TokenLoss
 from zoo.models.contract import initialize
 from zoo.spreading import mesh_of
 from zoo.training.devices import make_driver
@@ -19,8 +22,6 @@ from zoo.training.plateau import judged
 from zoo.training.step import init_state, make_train_step
 
 ROWS, LENGTH, VOCAB = 16, 6, 23
-# SGD: the gradient of a key's bias is zero, and Adam makes ±lr of its rounding.
-OPTIMIZER = optax.sgd(0.5)
 
 
 def tiny_model():
@@ -41,15 +42,7 @@ def loss_and_params(remat=False):
     model = tiny_model()
     model = rematerialized(model) if remat else model
 
-    def loss(params, batch, key):
-        features = model.apply(
-            {"params": params}, batch["source"], batch["inputs"], method="features"
-        )
-        table, bias = model.apply({"params": params}, method="output")
-        labels = batch["labels"]
-        return tied_cross_entropy(features, table, labels, labels != 0, 0.1, bias)
-
-    return loss, jax.jit(partial(initialize, model))(jax.random.key(1))
+    return loss_of(model), jax.jit(partial(initialize, model))(jax.random.key(1))
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +52,7 @@ def parts():
 
 def batches(count):
     """Yields batches whose shards hold very different numbers of tokens."""
-    rng = np.random.default_rng(0)
-    for _ in range(count):
-        lengths = 1 + np.arange(ROWS) * (LENGTH - 1) // (ROWS - 1)
-        valid = np.arange(LENGTH) < lengths[:, None]
-        words = rng.integers(3, VOCAB, (3, ROWS, LENGTH))
-        source, inputs, labels = np.where(valid, words, 0).astype(np.int32)
-        inputs[:, 0] = 1
-        yield {"source": source, "inputs": inputs, "labels": labels}
+    return uneven_batches(count, vocab_size=VOCAB, rows=ROWS, length=LENGTH)
 
 
 def make_step(loss, accumulation):
