@@ -7,10 +7,12 @@ would probably not end within eight minutes.
 """
 
 import argparse
+import contextlib
 import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +81,19 @@ def write(
     """
     output.mkdir(parents=True, exist_ok=True)
     stem = "-".join(["accelerators", name, *(values["rows"] if part else ())])
-    report = {"environment": environment(), "toy": toy, **values}
+    made_by = environment()
+    made_by["versions"] |= peer_versions()
+    report = {"environment": made_by, "toy": toy, **values}
     write_json(output / f"{stem}.json", report)
+
+
+def peer_versions() -> dict[str, str]:
+    """Returns the versions of what the zoo is compared with, as far as it is here."""
+    found = {}
+    for name in ("torch", "transformers"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def peak_flops() -> float | None:

@@ -1,10 +1,10 @@
 """Times updates in bfloat16 beside PyTorch's, on an accelerator.
 
 Transformer base and big at 8 x 4,096 tokens; the peer is compiled, with SDPA, autocast
-and the fused AdamW. Recurrent models with attention beside PyTorch's cuDNN LSTM and GRU,
-in float32 as the tensor cores take it (TF32 on both sides): autocast gives cuDNN's
-recurrent layers float16. That both sides compute the same loss, logits and gradient
-is checked first, in full float32 and without dropout, on a few rows of the batch.
+and the fused AdamW. Recurrent models with attention beside PyTorch's cuDNN LSTM and
+GRU, in float32 as tensor cores take it (TF32 on both sides): autocast gives cuDNN's
+recurrent layers float16. That both sides compute the same loss, logits and gradient is
+checked first, in full float32 and without dropout, on a few rows of the batch.
 
     python -m benchmarks.accelerators.updates base
     python -m benchmarks.accelerators.updates big
