@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,54 +18,34 @@ import pytest
 from benchmarks.accelerators import attention, command, recipe, updates, utilisation
 from benchmarks.accelerators.prepare import prepare
 from experiments.translate.config import PRESETS
+from zoo import losses
 from zoo.catalogue import create_model
 from zoo.data.batching import training_batches
 from zoo.data.sources import FilesData
 from zoo.errors import InputError
 from zoo.losses import sequence_loss
 from zoo.models.contract import initialize
+from zoo.pretrained.parameters import load_params
 from zoo.training.optimizers import make_optimizer
 from zoo.training.step import init_state, make_train_step
 from zoo.translation.translator import Translator
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = ("tyro", "grain", "sentencepiece", "sacrebleu", "babel", "matplotlib")
-WORDS = ["a", "b", "c", "d", "e", "f", "g", "h"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A recipe of ten updates in scans of four, as it is prepared from text."""
-    root = tmp_path_factory.mktemp("recipe")
-    generator = np.random.default_rng(0)
-    for split, number in {"train": 40, "val": 8, "test": 8}.items():
-        for language in ("de", "en"):
-            lines = [
-                " ".join(generator.choice(WORDS, generator.integers(1, 7)))
-                for _ in range(number)
-            ]
-            (root / f"{split}.{language}").write_text("\n".join(lines) + "\n")
-    _, preset = PRESETS["wu2021"]
-    sizes = {"num_layers": 1, "model_dim": 8, "mlp_dim": 8, "num_heads": 2}
-    training = {"tokens_per_batch": 64, "num_buckets": 2, "num_steps": 10}
-    prepare(
-        replace(
-            preset,
-            model=replace(preset.model, **sizes),
-            data=FilesData(folder=root, tokens="words"),
-            optimizer=replace(preset.optimizer, warmup_steps=2),
-            training=replace(preset.training, evaluation_interval=4, **training),
-            decoding=replace(preset.decoding, average=2),
-            workdir=root / "made",
-        )
-    )
-    return root / "made"
-
-
-@pytest.fixture(scope="module")
-def trained(folder, tmp_path_factory):
+def trained(tmp_path_factory):
+    """What ten updates of a recipe in scans of four leave, made without our extras."""
     output = tmp_path_factory.mktemp("output")
-    recipe.run(folder, output, "float32")
+    script = (
+        f"import runpy, sys\nsys.modules.update(dict.fromkeys({EXTRAS}))\n"
+        "from benchmarks.accelerators import attention, searches, utilisation\n"
+        "sys.argv = ['recipe', '--toy', '--precision', 'float32']\n"
+        f"sys.argv += ['--output', {str(output)!r}]\n"
+        "runpy.run_module('benchmarks.accelerators.recipe', run_name='__main__')"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
     return output
 
 
@@ -72,8 +54,9 @@ def ids_of(rows):
     return [row[row != 0][:-1].tolist() for row in rows[:-1]]
 
 
-def test_scanned_updates_are_the_updates_of_an_ordinary_run(folder, trained):
-    made = recipe.read_recipe(folder)
+def test_scanned_updates_are_the_updates_of_an_ordinary_run(trained, tmp_path):
+    recipe.write_toy(tmp_path)
+    made = recipe.read_recipe(tmp_path)
     assert len(made.plan.buckets) == 2
     optimizer = make_optimizer(made.optimizer, len(made.plan))
     init_key, dropout_key = jax.random.split(jax.random.key(made.seed))
@@ -81,42 +64,59 @@ def test_scanned_updates_are_the_updates_of_an_ordinary_run(folder, trained):
     clip_norm = made.optimizer.clip_norm
     step = jax.jit(make_train_step(loss, optimizer, dropout_key, clip_norm=clip_norm))
     state = init_state(jax.jit(partial(initialize, made.model))(init_key), optimizer)
-    batches = training_batches(
-        made.plan,
-        ids_of(made.train["source"]),
-        ids_of(made.train["labels"]),
-        first_step=0,
-    )
+    sides = ids_of(made.train["source"]), ids_of(made.train["labels"])
     kept = []
-    for number, batch in enumerate(batches, 1):
+    for number, batch in enumerate(training_batches(made.plan, *sides, first_step=0)):
         state, _ = step(state, batch)
-        if number in (8, 10):
+        if number + 1 in (8, 10):
             kept.append(state.params)
     expected = jax.tree.map(lambda first, second: (first + second) / 2, *kept)
-    params = Translator.from_run(trained / "recipe").params
-    # The gradient of a key's bias is zero, of whose rounding Adam makes whole updates.
+    params = load_params(trained / "recipe" / "params.safetensors")
     for (path, leaf), other in zip(
         jax.tree_util.tree_leaves_with_path(params),
         jax.tree.leaves(expected),
         strict=True,
     ):
+        # The gradient of these is zero, of whose rounding Adam makes whole updates.
         if "['key']['bias']" not in jax.tree_util.keystr(path):
             np.testing.assert_allclose(leaf, other, atol=1e-4)
 
 
-def test_what_the_recipe_writes_is_a_run_that_translates(trained):
+def test_the_curve_of_a_recipe_is_written(trained):
     report = json.loads((trained / "accelerators-recipe.json").read_text())
+    assert report["toy"]
     assert [point["updates"] for point in report["curve"]] == [4, 8, 10]
+    assert all(0 < point["validation_loss"] < 10 for point in report["curve"])
     assert report["updates"] == 10
     assert report["skipped_updates"] == 0
-    assert all(0 < point["validation_loss"] < 10 for point in report["curve"])
-    translator = Translator.from_run(trained / "recipe")
-    assert len(translator.translate(["a b c"])) == 1
 
 
-def test_a_second_recipe_does_not_take_the_place_of_the_first(folder, trained):
+def test_what_a_prepared_recipe_leaves_is_a_run_that_translates(tmp_path, monkeypatch):
+    for split in ("train", "val", "test"):
+        for language in ("de", "en"):
+            (tmp_path / f"{split}.{language}").write_text("a b c d\nd c b\n" * 8)
+    _, preset = PRESETS["wu2021"]
+    sizes = {"num_layers": 1, "model_dim": 8, "mlp_dim": 8, "num_heads": 2}
+    folder, output = tmp_path / "made", tmp_path / "output"
+    data = FilesData(folder=tmp_path, tokens="words")
+    model = replace(preset.model, **sizes)
+    prepare(replace(preset, model=model, data=data, workdir=folder))
+
+    def untrained(made, precision):
+        assert made.plan[7_999][0] in made.plan.buckets
+        assert made.validation["source"].shape == (17, 5)
+        measured = {"updates": 0, "seconds": 1.0, "compile_seconds": 1.0}
+        return initialize(made.model, jax.random.key(0)), measured
+
+    monkeypatch.setattr(recipe, "train", untrained)
+    recipe.run(folder, output, "float32")
+    translator = Translator.from_run(output / "recipe")
+    assert [len(tokens) for tokens in translator.tokenizer.encode(["b c"])] == [2]
+    assert translator.model.vocab_size == translator.tokenizer.vocab_size < 100
     with pytest.raises(InputError, match=r"params\.safetensors exists already"):
-        recipe.run(folder, trained, "float32")
+        recipe.run(folder, output, "float32")
+    with pytest.raises(InputError, match="write it where the text is"):
+        recipe.run(tmp_path, tmp_path / "other", "float32")
 
 
 def test_an_update_after_the_last_one_changes_nothing():
@@ -126,19 +126,6 @@ def test_an_update_after_the_last_one_changes_nothing():
     state, (_, labels) = scan(jnp.float32(7), tokens, jnp.zeros(2, jnp.int32), rows)
     assert state == 7
     assert not labels.any()
-
-
-def test_the_commands_need_no_extras(tmp_path):
-    script = (
-        f"import runpy, sys\nsys.modules.update(dict.fromkeys({EXTRAS}))\n"
-        "from benchmarks.accelerators import attention, searches, utilisation\n"
-        f"sys.argv = ['recipe', '--toy', '--output', {str(tmp_path)!r}]\n"
-        "runpy.run_module('benchmarks.accelerators.recipe', run_name='__main__')"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
-    report = json.loads((tmp_path / "accelerators-recipe.json").read_text())
-    assert report["toy"]
-    assert len(report["curve"]) == 3
 
 
 def test_attention_is_timed_where_it_is_the_same(tmp_path, monkeypatch):
@@ -162,30 +149,47 @@ def test_attention_is_timed_where_it_is_the_same(tmp_path, monkeypatch):
 
 def test_fused_attention_is_that_of_the_zoo():
     model = create_model("transformer-tiny", **updates.NARROW)
-    source = inputs = np.random.default_rng(0).integers(3, 40, (2, 5), np.int32)
+    source = inputs = jax.random.randint(jax.random.key(1), (2, 5), 3, 40)
     params = {"params": initialize(model, jax.random.key(0))}
     fused = utilisation.with_fused_attention(model).apply(params, source, inputs)
     np.testing.assert_allclose(fused, model.apply(params, source, inputs), atol=1e-5)
-    later = np.concatenate([inputs[:, :3], (inputs[:, 3:] + 1) % 37 + 3], axis=1)
+    later = inputs.at[:, 3:].set(5)
     other = utilisation.with_fused_attention(model).apply(params, source, later)
     np.testing.assert_allclose(other[:, :3], fused[:, :3], atol=1e-5)
 
 
+class Stub:
+    """Work that takes no time, in parts of the loss that it remembers."""
+
+    parts: ClassVar[list[int]] = []
+
+    def __init__(self, row, cache):
+        self.parts.append(losses.TOKENS_PER_PART)
+        if row.remat:
+            raise MemoryError("out of memory\nwhile a program ran")
+
+    def run(self):
+        time.sleep(0.01)
+
+    def peak_bytes(self):
+        return 7
+
+
 def test_the_share_of_the_peak_is_written_or_why_there_is_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(utilisation, "RUNS", 2)
-    monkeypatch.setattr(command, "PEAKS", {"cpu": 1e12})
-    monkeypatch.setattr(
-        utilisation, "rematerialized", lambda model: model.no_such_thing
-    )
-    output = ["--toy", "--output", str(tmp_path)]
-    utilisation.main(["cudnn", "remat", *output])
+    monkeypatch.setattr(utilisation, "Work", Stub)
+    monkeypatch.setattr(command, "PEAKS", {"cpu": 1e9})
+    rows = ["plain", "parts-of-4096", "remat"]
+    utilisation.main([*rows, "--toy", "--output", str(tmp_path)])
     (written,) = tmp_path.iterdir()
-    assert written.name == "accelerators-utilisation-cudnn-remat.json"
-    rows = json.loads(written.read_text())["rows"]
-    assert rows["cudnn"]["utilisation"] == pytest.approx(
-        rows["cudnn"]["flops"] / rows["cudnn"]["seconds"] / 1e12
+    assert written.name == "accelerators-utilisation-plain-parts-of-4096-remat.json"
+    found = json.loads(written.read_text())["rows"]
+    assert 0.004 < found["plain"]["seconds"] < 0.1  # of one of two updates
+    assert found["plain"]["utilisation"] == pytest.approx(
+        found["plain"]["flops"] / found["plain"]["seconds"] / 1e9
     )
-    assert rows["remat"]["error"].startswith("AttributeError")
+    assert found["remat"] == {"error": "MemoryError: out of memory"}
+    assert Stub.parts == [512, 4_096, 512]
+    assert losses.TOKENS_PER_PART == 512
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def main(arguments: list[str]) -> None:
     for name, row in in_time(rows):
         results[name] = measure(row)
         values = {"rows": results}
-        write(asked.output, "attention", values, toy=asked.toy, part=bool(asked.rows))
+        write(asked.output, "attention", values, toy=asked.toy, named=asked.rows)
         for way, found in results[name].items():
             print(f"{name} {way}: {shown(found)}", flush=True)
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -72,15 +72,20 @@ def in_time(rows: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def write(
-    output: Path, name: str, values: Mapping[str, Any], *, toy: bool, part: bool = False
+    output: Path,
+    name: str,
+    values: Mapping[str, Any],
+    *,
+    toy: bool,
+    named: Sequence[str] = (),
 ) -> None:
     """Writes what was measured, and on what, to accelerators-NAME.json.
 
     Args:
-        part: whether rows were named, whose names then are in that of the file.
+        named: rows that were asked for by their names, which are in the file's then.
     """
     output.mkdir(parents=True, exist_ok=True)
-    stem = "-".join(["accelerators", name, *(values["rows"] if part else ())])
+    stem = "-".join(["accelerators", name, *named])
     made_by = environment()
     made_by["versions"] |= peer_versions()
     report = {"environment": made_by, "toy": toy, **values}
@@ -127,13 +132,9 @@ def pair(
     difference: Difference,
     tolerances: Mapping[str, float],
     toy: bool,
-    part: bool,
+    named: Sequence[str],
 ) -> None:
-    """Measures rows beside a peer, and writes after each; see `benchmarks.pairs`.
-
-    Args:
-        part: whether the rows were named.
-    """
+    """Measures rows beside a peer, and writes after each; see `benchmarks.pairs`."""
     share_memory()
     results: dict[str, Any] = {}
     for row_name, row in in_time(rows):
@@ -148,7 +149,7 @@ def pair(
                 row=row,
             )
         results[row_name] = {**paired.to_json(), **utilisations(paired)}
-        write(output, name, {"rows": results}, toy=toy, part=part)
+        write(output, name, {"rows": results}, toy=toy, named=named)
         low, high = paired.interval
         print(f"{row_name}: {paired.ratio:.2f} ({low:.2f} – {high:.2f})", flush=True)
 

@@ -267,7 +267,10 @@ def write_toy(folder: Path) -> None:
 
     def random_pairs(number):
         lengths = generator.integers(1, 7, (2, number))
-        return [[generator.integers(3, 20, n) for n in side] for side in lengths]
+        return [
+            [generator.integers(3, 20, length).tolist() for length in side]
+            for side in lengths
+        ]
 
     np.savez(
         folder / TOKENS,

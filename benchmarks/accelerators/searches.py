@@ -149,7 +149,7 @@ def main(arguments: list[str]) -> None:
     asked = parser.parse_args(arguments)
     rows = chosen(parser, asked.rows, TOYS if asked.toy else ROWS)
     num_pairs = 2 if asked.toy else NUM_PAIRS
-    report = {"output": asked.output, "toy": asked.toy, "part": bool(asked.rows)}
+    report = {"output": asked.output, "toy": asked.toy, "named": asked.rows}
     if importlib.util.find_spec("transformers") is None:
         print("no transformers here: ours alone is timed")
         alone(rows, num_pairs, report)

@@ -188,7 +188,7 @@ def main(arguments: list[str]) -> None:
         with tempfile.TemporaryDirectory() as cache:
             results[name] = measure(row, Path(cache))
         values = {"rows": results}
-        write(asked.output, "utilisation", values, toy=asked.toy, part=bool(asked.rows))
+        write(asked.output, "utilisation", values, toy=asked.toy, named=asked.rows)
         print(f"{name}: {shown(results[name])}", flush=True)
 
 
