@@ -8,10 +8,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from benchmarks import decoding  # noqa: E402
+from benchmarks import decoding, training  # noqa: E402
 from benchmarks.accelerators import command, searches, updates  # noqa: E402
 from benchmarks.accelerators.utilisation import update_flops  # noqa: E402
 from benchmarks.pairs import Paired, largest_difference  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _keep_what_the_suite_has_compiled(monkeypatch):
+    for module in (training, searches):
+        monkeypatch.setattr(module, "keep_compiled", lambda folder: None)
 
 
 @pytest.mark.parametrize("name", ["base", "luong"])

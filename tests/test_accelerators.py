@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import attentions
 from benchmarks.accelerators import attention, command, recipe, updates, utilisation
 from benchmarks.accelerators.prepare import prepare
+from benchmarks.attentions import ChunkedAttention, FusedAttention, with_attention
 from experiments.translate.config import PRESETS
 from zoo import losses
 from zoo.catalogue import create_model
@@ -147,15 +149,14 @@ def test_attention_is_timed_where_it_is_the_same(tmp_path, monkeypatch):
     assert found["none"] == {"error": "NotImplementedError: no such shape"}
 
 
-def test_fused_attention_is_that_of_the_zoo():
+@pytest.mark.parametrize("kind", [FusedAttention, ChunkedAttention])
+def test_other_attentions_are_that_of_the_zoo(kind, monkeypatch):
+    monkeypatch.setattr(attentions, "CHUNK_SIZE", 2)
     model = create_model("transformer-tiny", **updates.NARROW)
     source = inputs = jax.random.randint(jax.random.key(1), (2, 5), 3, 40)
     params = {"params": initialize(model, jax.random.key(0))}
-    fused = utilisation.with_fused_attention(model).apply(params, source, inputs)
-    np.testing.assert_allclose(fused, model.apply(params, source, inputs), atol=1e-5)
-    later = inputs.at[:, 3:].set(5)
-    other = utilisation.with_fused_attention(model).apply(params, source, later)
-    np.testing.assert_allclose(other[:, :3], fused[:, :3], atol=1e-5)
+    found = with_attention(model, kind).apply(params, source, inputs)
+    np.testing.assert_allclose(found, model.apply(params, source, inputs), atol=1e-5)
 
 
 class Stub:

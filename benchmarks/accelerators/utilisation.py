@@ -14,12 +14,8 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import jax
-from jax import Array
 
 from benchmarks.accelerators import updates
 from benchmarks.accelerators.command import (
@@ -31,9 +27,9 @@ from benchmarks.accelerators.command import (
     utilisation,
     write,
 )
+from benchmarks.attentions import FusedAttention, with_attention
 from zoo import losses
 from zoo.catalogue import model_config
-from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.blocks import rematerialized
 
 RUNS = 5
@@ -80,50 +76,12 @@ TOYS = {
 }
 
 
-class FusedAttention(MultiHeadAttention):
-    """Multi-head attention by cuDNN, or by XLA where there is no GPU.
-
-    For batches without padding: of masks it knows the causal one alone, which is the
-    one with a row for each query.
-    """
-
-    def attend(
-        self,
-        queries: Array,
-        key: Array,
-        value: Array,
-        mask: Array | None = None,
-        bias: Array | None = None,
-        *,
-        positions: Array | None = None,
-        deterministic: bool = True,
-    ) -> Array:
-        context = jax.nn.dot_product_attention(
-            self.query(queries),
-            key,
-            value,
-            is_causal=mask is not None and mask.shape[2] > 1,
-            implementation="cudnn" if jax.default_backend() == "gpu" else "xla",
-        )
-        return self.out(context)
-
-
-def with_fused_attention(model: Any) -> Any:
-    """Returns the same Transformer with another attention in its blocks."""
-    attention = model.encoder_block.keywords["attention"]
-    fused = partial(FusedAttention, *attention.args)
-    return model.clone(
-        encoder_block=partial(model.encoder_block, attention=fused),
-        decoder_block=partial(model.decoder_block, attention=fused),
-    )
-
-
 class Work(updates.Ours):
     """Updates of a row's model."""
 
     def build(self, row: Row) -> Any:
         model = super().build(row)
-        model = with_fused_attention(model) if row.fused else model
+        model = with_attention(model, FusedAttention) if row.fused else model
         return rematerialized(model) if row.remat else model
 
 
