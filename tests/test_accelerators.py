@@ -115,7 +115,7 @@ def test_what_a_prepared_recipe_leaves_is_a_run_that_translates(tmp_path, monkey
     translator = Translator.from_run(output / "recipe")
     assert [len(tokens) for tokens in translator.tokenizer.encode(["b c"])] == [2]
     assert translator.model.vocab_size == translator.tokenizer.vocab_size < 100
-    with pytest.raises(InputError, match=r"params\.safetensors exists already"):
+    with pytest.raises(InputError, match=r"exists already; choose another --output"):
         recipe.run(folder, output, "float32")
     with pytest.raises(InputError, match="write it where the text is"):
         recipe.run(tmp_path, tmp_path / "other", "float32")
@@ -179,17 +179,17 @@ class Stub:
 def test_the_share_of_the_peak_is_written_or_why_there_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(utilisation, "Work", Stub)
     monkeypatch.setattr(command, "PEAKS", {"cpu": 1e9})
-    rows = ["plain", "parts-of-4096", "remat"]
+    rows = ["plain", "remat", "parts-of-4096"]
     utilisation.main([*rows, "--toy", "--output", str(tmp_path)])
     (written,) = tmp_path.iterdir()
-    assert written.name == "accelerators-utilisation-plain-parts-of-4096-remat.json"
+    assert written.name == "accelerators-utilisation-plain-remat-parts-of-4096.json"
     found = json.loads(written.read_text())["rows"]
     assert 0.004 < found["plain"]["seconds"] < 0.1  # of one of two updates
     assert found["plain"]["utilisation"] == pytest.approx(
         found["plain"]["flops"] / found["plain"]["seconds"] / 1e9
     )
     assert found["remat"] == {"error": "MemoryError: out of memory"}
-    assert Stub.parts == [512, 4_096, 512]
+    assert Stub.parts == [512, 512, 4_096]
     assert losses.TOKENS_PER_PART == 512
 
 
