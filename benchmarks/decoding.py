@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pairs import keep_compiled
-from benchmarks.tables import compare
 from experiments.command import run
 from zoo.catalogue import model_config
 
@@ -69,26 +68,67 @@ def source_of(row: Row) -> np.ndarray:
     return tokens
 
 
+def endless_model(row: Row, cache: Path) -> tuple[Any, Any]:
+    """Returns a random model that never ends a sentence, and its parameters.
+
+    The peer finds both in `cache`, as Hugging Face has them.
+    """
+    import jax
+
+    from zoo.catalogue import create_model
+    from zoo.models.contract import initialize
+    from zoo.pretrained.export import marian_configs, marian_tensors
+    from zoo.translation.options import Defaults
+
+    model: Any = create_model(row.model, **row.overrides)
+    params = jax.jit(partial(initialize, model))(jax.random.key(0))
+    bias = params["embedding"]["bias"]
+    params["embedding"]["bias"] = bias.at[:3].set(HOPELESS)
+    np.savez(cache / "params.npz", **marian_tensors(model, params))
+    configs = marian_configs(model, params, 2 * row.length, Defaults())
+    (cache / "config.json").write_text(json.dumps(configs["config.json"]))
+    return model, params
+
+
+def hugging_face_model(cache: Path) -> Any:
+    """Returns the model that `endless_model` has left, as Hugging Face's."""
+    import torch
+    from transformers import MarianConfig, MarianMTModel
+
+    config = json.loads((cache / "config.json").read_text())
+    model = MarianMTModel(MarianConfig(**config))
+    with np.load(cache / "params.npz") as tensors:
+        state = {name: torch.from_numpy(tensors[name]) for name in tensors}
+    missing = model.load_state_dict(state, strict=False).missing_keys
+    computed = {"embed_positions", "embed_tokens", "lm_head"}
+    assert all(computed & set(name.split(".")) for name in missing), missing
+    model.tie_weights()
+    return model.eval()
+
+
+def num_flops(row: Row) -> float:
+    """Returns twice the products of weights and states, attention left out."""
+    config: Any = model_config(row.model, **row.overrides)
+    width = config.model_dim
+    block = 4 * width**2 + 2 * width * config.mlp_dim
+    memory = config.num_decoder_layers * 2 * width**2
+    encoder = SOURCE_LENGTH * (config.num_layers * block + memory)
+    step = config.num_decoder_layers * (block + 2 * width**2)
+    step += width * config.vocab_size
+    decoder = row.length * row.beam_size * step
+    return 2.0 * row.batch * (encoder + decoder)
+
+
 class Ours:
     """The zoo's model under the zoo's search, compiled as a user would."""
 
     def __init__(self, row: Row, cache: Path):
         import jax
 
-        from zoo.catalogue import create_model
         from zoo.decoding import beam_search, greedy_search
-        from zoo.models.contract import initialize
-        from zoo.pretrained.export import marian_configs, marian_tensors
-        from zoo.translation.options import Defaults
 
         keep_compiled(cache)
-        model: Any = create_model(row.model, **row.overrides)
-        params = jax.jit(partial(initialize, model))(jax.random.key(0))
-        bias = params["embedding"]["bias"]
-        params["embedding"]["bias"] = bias.at[:3].set(HOPELESS)
-        np.savez(cache / "params.npz", **marian_tensors(model, params))
-        configs = marian_configs(model, params, 2 * row.length, Defaults())
-        (cache / "config.json").write_text(json.dumps(configs["config.json"]))
+        model, params = endless_model(row, cache)
         search = (
             greedy_search
             if row.beam_size == 1
@@ -137,18 +177,9 @@ class CTranslate2:
     def _convert(self, cache, folder):
         import torch
         from ctranslate2.converters.transformers import MarianMTLoader
-        from transformers import MarianConfig, MarianMTModel
 
-        config = json.loads((cache / "config.json").read_text())
-        model = MarianMTModel(MarianConfig(**config))
-        with np.load(cache / "params.npz") as tensors:
-            state = {name: torch.from_numpy(tensors[name]) for name in tensors}
-        missing = model.load_state_dict(state, strict=False).missing_keys
-        computed = {"embed_positions", "embed_tokens", "lm_head"}
-        assert all(computed & set(name.split(".")) for name in missing), missing
-        model.tie_weights()
         with torch.no_grad():
-            spec = MarianMTLoader().get_model_spec(model)
+            spec = MarianMTLoader().get_model_spec(hugging_face_model(cache))
         spec.config.eos_token = "</s>"
         spec.config.unk_token = spec.config.bos_token = "<s>"
         spec.config.decoder_start_token = "</s>"
@@ -179,16 +210,7 @@ class CTranslate2:
         self._translate()
 
     def flops(self):
-        """Returns twice the products of weights and states, attention left out."""
-        config: Any = model_config(self.row.model, **self.row.overrides)
-        width = config.model_dim
-        block = 4 * width**2 + 2 * width * config.mlp_dim
-        memory = config.num_decoder_layers * 2 * width**2
-        encoder = SOURCE_LENGTH * (config.num_layers * block + memory)
-        step = config.num_decoder_layers * (block + 2 * width**2)
-        step += width * config.vocab_size
-        decoder = self.row.length * self.row.beam_size * step
-        return 2.0 * self.row.batch * (encoder + decoder)
+        return num_flops(self.row)
 
 
 def difference(ours: Any, peer: Any) -> dict[str, float]:
@@ -203,6 +225,8 @@ def difference(ours: Any, peer: Any) -> dict[str, float]:
 
 def main(arguments: list[str]) -> None:
     """Times as the command line says."""
+    from benchmarks.tables import compare  # which reads the command line with tyro
+
     compare(
         "decoding",
         ROWS,

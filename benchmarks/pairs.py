@@ -70,7 +70,10 @@ class Side:
         return self._ask("run")
 
     def peak_bytes(self) -> int:
-        """Returns the most memory that the process has held so far."""
+        """Returns the most memory that was held so far: what the work says, if it does.
+
+        That is for work on a device with a memory of its own; else it is the process's.
+        """
         return self._ask("memory")
 
     def flops(self) -> float:
@@ -107,7 +110,7 @@ def _serve(connection, make: Make, arguments: dict[str, Any]) -> None:
         "check": work.check,
         "run": run,
         "first": lambda: first,
-        "memory": _peak_bytes,
+        "memory": getattr(work, "peak_bytes", process_peak_bytes),
         "flops": lambda: work.flops(),
     }
     while True:
@@ -121,7 +124,7 @@ def _serve(connection, make: Make, arguments: dict[str, Any]) -> None:
             connection.send(error)
 
 
-def _peak_bytes() -> int:
+def process_peak_bytes() -> int:
     """Returns the most memory that this process has held."""
     # `getrusage` would count what the parent held before it became this program.
     status = Path("/proc/self/status").read_text()

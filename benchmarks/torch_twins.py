@@ -276,6 +276,18 @@ class Luong(Recurrent):
         return self.logits(torch.stack(feeds, 1))
 
 
+def translation_loss(
+    model: nn.Module, batch: Mapping[str, Tensor], smoothing: float
+) -> Tensor:
+    """Returns the mean cross entropy of a batch's labels, smoothed."""
+    return F.cross_entropy(
+        model(batch["source"], batch["inputs"]).flatten(0, 1),
+        batch["labels"].flatten(),
+        ignore_index=0,
+        label_smoothing=smoothing,
+    )
+
+
 def twin(name: str, params: Params, config) -> nn.Module:
     """Returns the twin of a model of the zoo, with its parameters."""
     if name == "rnn-luong-general":

@@ -6,21 +6,22 @@ the same loss, logits and gradient is checked first, without dropout.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from benchmarks.pairs import keep_compiled
-from benchmarks.tables import compare
 from experiments.command import run
 from zoo.catalogue import model_config
 
 SMOOTHING = 0.1
 CLIP_NORM = 1.0
 LEARNING_RATE = 1e-4
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,17 @@ class ZooWork:
     Args:
         params: of the model; the peer finds them in `cache`.
         loss: (params, batch, key) -> TokenLoss; without a key, no dropout.
+        precision: of the updates.
     """
 
-    def __init__(self, params: Any, loss: Any, batch: Any, cache: Path):
+    def __init__(
+        self,
+        params: Any,
+        loss: Any,
+        batch: Any,
+        cache: Path,
+        precision: Precision = "float32",
+    ):
         import jax
         from flax.traverse_util import flatten_dict
 
@@ -83,7 +92,8 @@ class ZooWork:
             learning_rate=LEARNING_RATE, warmup_steps=1, clip_norm=CLIP_NORM
         )
         optimizer = make_optimizer(config, 1_000_000)
-        step = make_train_step(loss, optimizer, jax.random.key(1))
+        key = jax.random.key(1)
+        step = make_train_step(loss, optimizer, key, precision=precision)
         self.driver = make_driver("jit", step)
         self.state = self.driver.place(init_state(params, optimizer))
 
@@ -106,18 +116,23 @@ class ZooWork:
 class Ours(ZooWork):
     """The zoo's translators."""
 
-    def __init__(self, row: Row, cache: Path):
+    def __init__(self, row: Row, cache: Path, precision: Precision = "float32"):
         import jax
 
-        from zoo.catalogue import create_model
         from zoo.losses import sequence_loss
         from zoo.models.contract import initialize
 
         keep_compiled(cache)
-        self.model: Any = create_model(row.model, **row.overrides)
+        self.model: Any = self.build(row)
         params = jax.jit(partial(initialize, self.model))(jax.random.key(0))
         loss = partial(sequence_loss, self.model, smoothing=SMOOTHING)
-        super().__init__(params, loss, batch_of(row), cache)
+        super().__init__(params, loss, batch_of(row), cache, precision)
+
+    def build(self, row: Row) -> Any:
+        """Returns the model of a row."""
+        from zoo.catalogue import create_model
+
+        return create_model(row.model, **row.overrides)
 
     def check(self):
         import jax
@@ -134,10 +149,10 @@ class Ours(ZooWork):
 class TorchWork:
     """Updates of a model in PyTorch, eager, with the fused Adam."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, device: str = "cpu"):
         import torch
 
-        self.torch, self.model = torch, model
+        self.torch, self.model = torch, model.to(device)
         self.optimizer = torch.optim.AdamW(
             model.parameters(),
             LEARNING_RATE,
@@ -151,8 +166,12 @@ class TorchWork:
         raise NotImplementedError
 
     def run(self):
+        self.update(self.loss)
+
+    def update(self, loss: Callable[[], Any]) -> None:
+        """Takes one update, to which a loss leads."""
         self.optimizer.zero_grad(set_to_none=True)
-        self.loss().backward()
+        loss().backward()
         parameters = self.model.parameters()
         self.torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
         self.optimizer.step()
@@ -169,6 +188,7 @@ class TorchWork:
         (fused, *_) = mkldnn.set_flags(False)
         try:
             with (
+                self.torch.backends.cudnn.flags(enabled=False),
                 sdpa_kernel(SDPBackend.MATH),
                 self.torch.no_grad(),
                 FlopCounterMode(display=False) as counter,
@@ -182,27 +202,23 @@ class TorchWork:
 class Torch(TorchWork):
     """The same in PyTorch."""
 
-    def __init__(self, row: Row, cache: Path):
+    def __init__(self, row: Row, cache: Path, device: str = "cpu"):
         import torch
 
         from benchmarks.torch_twins import twin
 
         config = model_config(row.model, **row.overrides)
         with np.load(cache / "params.npz") as params:
-            super().__init__(twin(row.model, dict(params), config))
+            super().__init__(twin(row.model, dict(params), config), device)
         self.batch = {
-            name: torch.from_numpy(value.astype(np.int64))
+            name: torch.from_numpy(value.astype(np.int64)).to(device)
             for name, value in batch_of(row).items()
         }
 
     def loss(self):
-        logits = self.model(self.batch["source"], self.batch["inputs"])
-        return self.torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1),
-            self.batch["labels"].flatten(),
-            ignore_index=0,
-            label_smoothing=SMOOTHING,
-        )
+        from benchmarks.torch_twins import translation_loss
+
+        return translation_loss(self.model, self.batch, SMOOTHING)
 
     def check(self):
         self.model.eval()
@@ -212,11 +228,13 @@ class Torch(TorchWork):
             logits = self.model(self.batch["source"][:2], self.batch["inputs"][:2])
         found = {"loss": loss, "gradient": self.model.table.grad, "logits": logits}
         self.model.train()
-        return {name: value.detach().numpy() for name, value in found.items()}
+        return {name: value.detach().cpu().numpy() for name, value in found.items()}
 
 
 def main(arguments: list[str]) -> None:
     """Times as the command line says."""
+    from benchmarks.tables import compare  # which reads the command line with tyro
+
     compare("training", ROWS, Ours, Torch, arguments, description=__doc__)
 
 

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-import tyro
-
 from zoo.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -165,6 +163,8 @@ def choose(
     Raises:
         InputError: there is no such preset.
     """
+    import tyro
+
     first = arguments[0] if arguments else ""
     if first and not first.startswith("-") and first not in presets:
         raise unknown("preset", first, presets)

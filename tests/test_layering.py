@@ -97,6 +97,20 @@ MAY_IMPORT = {
     "experiments.vqa": ("zoo", "experiments.command", "experiments.vqa"),
     "experiments.demo": ("zoo", "experiments"),
     "benchmarks": ("zoo", "benchmarks", "experiments.command"),
+    # The recipe of an experiment, made ready for a machine that has no text, and the
+    # beginning of one.
+    "benchmarks.accelerators.prepare": (
+        "zoo",
+        "benchmarks",
+        "experiments.command",
+        "experiments.translate",
+    ),
+    "benchmarks.dropout": (
+        "zoo",
+        "benchmarks",
+        "experiments.command",
+        "experiments.translate",
+    ),
     "notebooks": ("zoo", "experiments"),
     "tests": ("zoo", "experiments", "benchmarks", "tests"),
 }
