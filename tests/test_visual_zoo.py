@@ -135,14 +135,15 @@ def test_the_question_does_matter(name):
 @every_model
 def test_other_images_of_the_batch_cannot_matter(name):
     logits = functools.partial(logits_of, name)
-    assert pictures_of_the_batch_cannot_matter(logits, *batch()[:2]) < 1e-5
+    inputs = map(jnp.asarray, batch()[:2])
+    assert pictures_of_the_batch_cannot_matter(logits, *inputs) < 1e-5
 
 
 @every_model
 def test_questions_of_one_image_cannot_influence_each_other(name):
     logits = functools.partial(logits_of, name)
     law = questions_of_one_image_cannot_influence_each_other
-    assert law(logits, *batch()[:2]) < 1e-5
+    assert law(logits, *map(jnp.asarray, batch()[:2])) < 1e-5
 
 
 @every_model
