@@ -141,8 +141,9 @@ _OF_LOGITS = (
 
 
 def _logits(model, params, image, questions):
-    encode = partial(model.apply, {"params": params}, method="encode_image")
-    return _answer(model, params, *encode(image), questions)
+    variables = {"params": params}
+    regions, valid = model.apply(variables, image, method="encode_image")
+    return _answer(model, params, regions, valid, questions)
 
 
 def _answer(model, params, regions, valid, questions):
