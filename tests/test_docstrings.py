@@ -7,7 +7,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # What their subclasses share; nobody makes one.
-ABSTRACT = {"StateAttention", "Source", "VisualSource", "LanguageTokens"}
+ABSTRACT = {
+    "StateAttention",
+    "VisualClassifier",
+    "Source",
+    "VisualSource",
+    "LanguageTokens",
+}
 ALONE = {
     "zoo/decoding/ensemble.py": ("Ensemble",),
     "zoo/translation/options.py": ("Constraints", "Sampling"),

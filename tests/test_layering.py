@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "zoo.losses": ("zoo.layers.masks",),
     "zoo.decoding": ("zoo.decoding",),
     "zoo.laws": ("zoo.models.contract",),
+    "zoo.visual_laws": ("zoo.models.contract", "zoo.models.visual_contract"),
     "zoo.serving": ("zoo.decoding",),
     "zoo.spreading": (),
     "zoo.metrics": ("zoo.data.answers",),

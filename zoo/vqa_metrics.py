@@ -28,7 +28,9 @@ class Accuracy:
     """The mean score of some questions, in percent.
 
     Attributes:
-        interval: between which the accuracy on more such questions lies, at 95 %.
+        interval: between which the accuracy on more such questions lies, at 95 %, if
+            each had an image of its own; questions of one image share its errors, so
+            that with many of them it is too narrow.
         count: the number of questions.
     """
 

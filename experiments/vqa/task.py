@@ -23,7 +23,7 @@ from zoo.losses import (
     tied_cross_entropy,
 )
 from zoo.models.contract import Seq2Seq
-from zoo.models.visual_contract import initialize
+from zoo.models.visual_contract import VisualModel, initialize
 from zoo.spreading import divide
 from zoo.training.hosts import own_share, several
 from zoo.training.run import Task
@@ -33,10 +33,16 @@ from zoo.visual.images import OneShape
 from zoo.vqa_metrics import accuracy
 
 
-def task(config: Config, dataset: Dataset) -> Task:
-    """Returns what a config and its questions come to."""
+def task(config: Config, dataset: Dataset, model: VisualModel | None = None) -> Task:
+    """Returns what a config and its questions come to.
+
+    Args:
+        model: one of your own, of as many words as the tokenizer has and of as many
+            answers as there are; None builds the config's.
+    """
     training = config.training
-    model = build(sized(config.model, dataset.tokenizer, dataset.answers))
+    if model is None:
+        model = build(sized(config.model, dataset.tokenizer, dataset.answers))
     if training.remat:
         model = rematerialized(model)
     questions = encode(config, dataset, dataset.train)

@@ -21,7 +21,12 @@ from zoo.layers.positions import SinusoidalPositions
 from zoo.layers.vision import ImageEncoder, Regions
 from zoo.models.transformer import Memory, Transformer, common_fields
 from zoo.models.visual_configs import AnswerDecoderConfig
-from zoo.models.visual_contract import Looks, image_encoder, onto_regions, per_question
+from zoo.models.visual_contract import (
+    Looks,
+    image_encoder,
+    numbered_looks,
+    per_question,
+)
 
 Source = PyTree  # (image [B, …], questions [B, G, S])
 
@@ -49,11 +54,6 @@ class AnswerDecoder(Transformer, kw_only=True):
     def setup(self):
         super().setup()
         self.types = self.param("types", nn.initializers.normal(), (2, self.model_dim))
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """Returns the shape of an image that `init` may be given."""
-        return self.image_encoder.example_shape
 
     def __call__(
         self, source: Source, inputs: Int[Array, "N T"], *, deterministic: bool = True
@@ -116,12 +116,7 @@ class AnswerDecoder(Transformer, kw_only=True):
     @nn.nowrap
     def looks(self, maps: dict[str, Array], num_regions: int) -> Looks:
         """Returns where each layer of the decoder looks to write the first word."""
-        return {
-            f"layer {number + 1}": onto_regions(
-                maps[f"decoder_{number}/cross_attention"], num_regions
-            )
-            for number in range(self.num_layers)
-        }
+        return numbered_looks(maps, "layer", "decoder_{}/cross_attention", num_regions)
 
 
 def build(config: AnswerDecoderConfig) -> AnswerDecoder:

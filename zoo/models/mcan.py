@@ -11,7 +11,7 @@ from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int
 
 from zoo.layers.attention import MultiHeadAttention, masked_softmax
 from zoo.layers.blocks import DecoderBlock, EncoderBlock
@@ -20,7 +20,7 @@ from zoo.layers.embeddings import Embedding
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.masks import padding_mask
 from zoo.layers.recurrent import RNN, LSTMCell
-from zoo.layers.vision import ImageEncoder, Regions
+from zoo.models.visual_classifier import VisualClassifier
 from zoo.models.visual_configs import McanConfig
 from zoo.models.visual_contract import Looks, image_encoder, onto_regions, per_question
 
@@ -69,7 +69,7 @@ class AttentionPooling(nn.Module):
         return self.out(jnp.einsum("BK,BKD->BD", weights, vectors))
 
 
-class Mcan(nn.Module):
+class Mcan(VisualClassifier):
     """Deep co-attention, under `zoo.models.visual_contract`.
 
     Differs from OpenVQA in words that are drawn, not GloVe's, in an LSTM with one bias
@@ -85,26 +85,25 @@ class Mcan(nn.Module):
 
     Attributes:
         image_encoder: makes the regions.
+        reader: as an `RNN` does; its states are what the blocks begin with.
         word_block: makes a block of self-attention over the words.
         region_block: makes a block of self-attention over the regions and of guided
             attention to the words.
         pooling: makes what turns words, or regions, into one vector.
     """
 
-    image_encoder: ImageEncoder
+    reader: nn.Module
     word_block: Callable[[], nn.Module]
     region_block: Callable[[], nn.Module]
     pooling: Callable[[], nn.Module]
     vocab_size: int
     num_answers: int
     word_dim: int
-    model_dim: int
     num_layers: int
     pad_id: int = 0
 
     def setup(self):
         self.embedding = Embedding(self.vocab_size, self.word_dim)
-        self.reader = RNN(partial(LSTMCell, self.model_dim))
         self.word_blocks = [self.word_block() for _ in range(self.num_layers)]
         self.region_blocks = [self.region_block() for _ in range(self.num_layers)]
         self.word_pooling = self.pooling()
@@ -112,28 +111,6 @@ class Mcan(nn.Module):
         self.norm = nn.LayerNorm()
         xavier = nn.initializers.xavier_uniform()
         self.out = nn.Dense(self.num_answers, kernel_init=xavier)
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """Returns the shape of an image that `init` may be given."""
-        return self.image_encoder.example_shape
-
-    def __call__(
-        self,
-        image: Num[Array, "B ..."],
-        questions: Int[Array, "B G S"],
-        *,
-        deterministic: bool = True,
-    ) -> Float[Array, "B G A"]:
-        """Returns the logits of every answer to every question."""
-        regions, valid = self.encode_image(image, deterministic=deterministic)
-        return self.answer(regions, valid, questions, deterministic=deterministic)
-
-    def encode_image(
-        self, image: Num[Array, "B ..."], *, deterministic: bool = True
-    ) -> Regions:
-        """Returns the regions of the images."""
-        return self.image_encoder(image)
 
     def answer(
         self,
@@ -192,6 +169,7 @@ def build(config: McanConfig) -> Mcan:
         image_encoder=image_encoder(
             config.model_dim, region_dim=config.region_dim, cnn_dim=config.cnn_dim
         ),
+        reader=RNN(partial(LSTMCell, config.model_dim)),
         word_block=partial(EncoderBlock, **parts),
         region_block=partial(DecoderBlock, **parts),
         pooling=partial(
@@ -200,7 +178,6 @@ def build(config: McanConfig) -> Mcan:
         vocab_size=config.vocab_size,
         num_answers=config.num_answers,
         word_dim=config.word_dim,
-        model_dim=config.model_dim,
         num_layers=config.num_layers,
         pad_id=config.pad_id,
     )

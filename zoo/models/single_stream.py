@@ -10,7 +10,7 @@ from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int
 
 from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.blocks import EncoderBlock, pre_norm
@@ -19,9 +19,14 @@ from zoo.layers.embeddings import Embedding
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.masks import padding_mask
 from zoo.layers.positions import sinusoidal_positions
-from zoo.layers.vision import ImageEncoder, Regions
+from zoo.models.visual_classifier import VisualClassifier
 from zoo.models.visual_configs import SingleStreamConfig
-from zoo.models.visual_contract import Looks, image_encoder, onto_regions, per_question
+from zoo.models.visual_contract import (
+    Looks,
+    image_encoder,
+    numbered_looks,
+    per_question,
+)
 
 
 def join(
@@ -35,7 +40,7 @@ def join(
     return jnp.concatenate([words, regions + types[1]], axis=1)
 
 
-class SingleStream(nn.Module):
+class SingleStream(VisualClassifier):
     """One Transformer over words and regions, under `zoo.models.visual_contract`.
 
     A start token is put before the question and the answer is read from it, as from
@@ -57,7 +62,6 @@ class SingleStream(nn.Module):
         dropout_rate: of the embeddings.
     """
 
-    image_encoder: ImageEncoder
     block: Callable[[], nn.Module]
     norm: Callable[[], nn.Module]
     vocab_size: int
@@ -79,28 +83,6 @@ class SingleStream(nn.Module):
         self.hidden_norm = self.norm()
         self.out = dense(self.num_answers)
         self.drop = Dropout(self.dropout_rate)
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """Returns the shape of an image that `init` may be given."""
-        return self.image_encoder.example_shape
-
-    def __call__(
-        self,
-        image: Num[Array, "B ..."],
-        questions: Int[Array, "B G S"],
-        *,
-        deterministic: bool = True,
-    ) -> Float[Array, "B G A"]:
-        """Returns the logits of every answer to every question."""
-        regions, valid = self.encode_image(image, deterministic=deterministic)
-        return self.answer(regions, valid, questions, deterministic=deterministic)
-
-    def encode_image(
-        self, image: Num[Array, "B ..."], *, deterministic: bool = True
-    ) -> Regions:
-        """Returns the embedded patches, which is all that questions can share."""
-        return self.image_encoder(image)
 
     def answer(
         self,
@@ -126,12 +108,7 @@ class SingleStream(nn.Module):
     @nn.nowrap
     def looks(self, maps: dict[str, Array], num_regions: int) -> Looks:
         """Returns where the token that answers looks in each layer."""
-        return {
-            f"layer {number + 1}": onto_regions(
-                maps[f"blocks_{number}/self_attention"], num_regions
-            )
-            for number in range(self.num_layers)
-        }
+        return numbered_looks(maps, "layer", "blocks_{}/self_attention", num_regions)
 
 
 def build(config: SingleStreamConfig) -> SingleStream:

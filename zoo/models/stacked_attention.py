@@ -6,6 +6,7 @@ adds what it saw to it. The answer is linear in that, as in the paper, or has on
 layer, as in Kazemi and Elqursh (2017), "Show, Ask, Attend, and Answer".
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -16,9 +17,10 @@ from zoo.layers.dropout import Dropout
 from zoo.layers.embeddings import Embedding
 from zoo.layers.recurrent import RNN, LSTMCell, hidden
 from zoo.layers.state_attention import AdditiveAttention
-from zoo.layers.vision import ImageEncoder, Regions
+from zoo.layers.vision import Regions
+from zoo.models.visual_classifier import VisualClassifier
 from zoo.models.visual_configs import StackedAttentionConfig
-from zoo.models.visual_contract import Looks, image_encoder, onto_regions
+from zoo.models.visual_contract import Looks, image_encoder, numbered_looks
 
 
 class Glimpse(nn.Module):
@@ -31,16 +33,15 @@ class Glimpse(nn.Module):
     >>> import jax
     >>> known, regions = jnp.ones((2, 3, 8)), jnp.ones((2, 5, 8))
     >>> arguments = jax.random.key(0), known, regions, jnp.ones((2, 5), bool)
-    >>> glimpse = Glimpse(model_dim=8, attention_dim=4)
+    >>> glimpse = Glimpse(AdditiveAttention(query_dim=8, attention_dim=4))
     >>> jax.eval_shape(glimpse.init_with_output, *arguments)[0].shape
     (2, 3, 8)
+
+    Attributes:
+        attention: (known, regions, valid) -> (context [B, G, D], weights [B, G, R]).
     """
 
-    model_dim: int
-    attention_dim: int
-
-    def setup(self):
-        self.attention = AdditiveAttention(self.model_dim, self.attention_dim)
+    attention: nn.Module
 
     def __call__(
         self,
@@ -54,7 +55,7 @@ class Glimpse(nn.Module):
         return known + context
 
 
-class StackedAttention(nn.Module):
+class StackedAttention(VisualClassifier):
     """Question RNN and n glimpses, under `zoo.models.visual_contract`.
 
     >>> import jax
@@ -66,18 +67,18 @@ class StackedAttention(nn.Module):
 
     Attributes:
         image_encoder: makes the regions.
-        model_dim: width of the LSTM's states and of a region.
-        attention_dim: width in which questions and regions are compared.
+        reader: as an `RNN` does; its last hidden state, as wide as a region, is what is
+            known before the first glimpse.
+        attention: makes the attention of one glimpse; see `Glimpse`.
         hidden_dim: width of a hidden layer before the answer; 0 for none.
         dropout_rate: of the embedded words and before the answer.
     """
 
-    image_encoder: ImageEncoder
+    reader: nn.Module
+    attention: Callable[[], nn.Module]
     vocab_size: int
     num_answers: int
     word_dim: int
-    model_dim: int
-    attention_dim: int
     num_glimpses: int
     hidden_dim: int
     dropout_rate: float
@@ -85,32 +86,12 @@ class StackedAttention(nn.Module):
 
     def setup(self):
         self.embedding = Embedding(self.vocab_size, self.word_dim)
-        self.reader = RNN(partial(LSTMCell, self.model_dim))
-        self.glimpses = [
-            Glimpse(self.model_dim, self.attention_dim)
-            for _ in range(self.num_glimpses)
-        ]
+        self.glimpses = [Glimpse(self.attention()) for _ in range(self.num_glimpses)]
         xavier = nn.initializers.xavier_uniform()
         if self.hidden_dim:
             self.hidden = nn.Dense(self.hidden_dim, kernel_init=xavier)
         self.out = nn.Dense(self.num_answers, kernel_init=xavier)
         self.drop = Dropout(self.dropout_rate)
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """Returns the shape of an image that `init` may be given."""
-        return self.image_encoder.example_shape
-
-    def __call__(
-        self,
-        image: Num[Array, "B ..."],
-        questions: Int[Array, "B G S"],
-        *,
-        deterministic: bool = True,
-    ) -> Float[Array, "B G A"]:
-        """Returns the logits of every answer to every question."""
-        regions, valid = self.encode_image(image, deterministic=deterministic)
-        return self.answer(regions, valid, questions, deterministic=deterministic)
 
     def encode_image(
         self, image: Num[Array, "B ..."], *, deterministic: bool = True
@@ -142,12 +123,7 @@ class StackedAttention(nn.Module):
     @nn.nowrap
     def looks(self, maps: dict[str, Array], num_regions: int) -> Looks:
         """Returns where each glimpse went."""
-        return {
-            f"glimpse {number + 1}": onto_regions(
-                maps[f"glimpses_{number}"], num_regions
-            )
-            for number in range(self.num_glimpses)
-        }
+        return numbered_looks(maps, "glimpse", "glimpses_{}", num_regions)
 
 
 def build(config: StackedAttentionConfig) -> StackedAttention:
@@ -159,11 +135,11 @@ def build(config: StackedAttentionConfig) -> StackedAttention:
             cnn_dim=config.cnn_dim,
             tower=config.tower,
         ),
+        reader=RNN(partial(LSTMCell, config.model_dim)),
+        attention=partial(AdditiveAttention, config.model_dim, config.attention_dim),
         vocab_size=config.vocab_size,
         num_answers=config.num_answers,
         word_dim=config.word_dim,
-        model_dim=config.model_dim,
-        attention_dim=config.attention_dim,
         num_glimpses=config.num_glimpses,
         hidden_dim=config.hidden_dim,
         dropout_rate=config.dropout_rate,

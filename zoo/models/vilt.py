@@ -12,7 +12,7 @@ from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int
 
 from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.blocks import EncoderBlock, pre_norm
@@ -21,10 +21,10 @@ from zoo.layers.embeddings import rows
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.masks import padding_mask
 from zoo.layers.patches import PositionedPatches
-from zoo.layers.vision import ImageEncoder, Regions
 from zoo.models.vision_transformer import put_first
+from zoo.models.visual_classifier import VisualClassifier
 from zoo.models.visual_configs import ViltConfig
-from zoo.models.visual_contract import Looks, onto_regions, per_question
+from zoo.models.visual_contract import Looks, numbered_looks, per_question
 
 
 class WordEmbedding(nn.Module):
@@ -61,11 +61,11 @@ class WordEmbedding(nn.Module):
         return self.scale(rows(self.table, words) + self.positions[:length])
 
 
-class Vilt(nn.Module):
+class Vilt(VisualClassifier):
     """One Transformer over words and patches, under `zoo.models.visual_contract`.
 
     The answer is read from the first token of the question, BERT's [CLS], so that
-    questions come with it.
+    questions come with it. A fourth channel of an image is 0 where there is padding.
 
     >>> sizes = {"model_dim": 8, "mlp_dim": 16, "num_heads": 2, "num_layers": 1}
     >>> import jax
@@ -83,7 +83,6 @@ class Vilt(nn.Module):
         dropout_rate: of the embeddings.
     """
 
-    image_encoder: ImageEncoder
     words: Callable[[], WordEmbedding]
     block: Callable[[], nn.Module]
     norm: Callable[[], nn.Module]
@@ -107,32 +106,6 @@ class Vilt(nn.Module):
         self.hidden_norm = nn.LayerNorm(epsilon=1e-5)
         self.out = dense(self.num_answers)
         self.drop = Dropout(self.dropout_rate)
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """Returns the shape of an image that `init` may be given."""
-        return self.image_encoder.example_shape
-
-    def __call__(
-        self,
-        image: Num[Array, "B Y X C"],
-        questions: Int[Array, "B G S"],
-        *,
-        deterministic: bool = True,
-    ) -> Float[Array, "B G A"]:
-        """Returns the logits of every answer to every question."""
-        regions, valid = self.encode_image(image, deterministic=deterministic)
-        return self.answer(regions, valid, questions, deterministic=deterministic)
-
-    def encode_image(
-        self, image: Num[Array, "B Y X C"], *, deterministic: bool = True
-    ) -> Regions:
-        """Returns the embedded patches, which is all that questions can share.
-
-        Args:
-            image: pixels of 0 … 255; a fourth channel is 0 where there is padding.
-        """
-        return self.image_encoder(image)
 
     def answer(
         self,
@@ -172,12 +145,7 @@ class Vilt(nn.Module):
     @nn.nowrap
     def looks(self, maps: dict[str, Array], num_regions: int) -> Looks:
         """Returns where the token that answers looks in each layer."""
-        return {
-            f"layer {number + 1}": onto_regions(
-                maps[f"blocks_{number}/self_attention"], num_regions
-            )
-            for number in range(self.num_layers)
-        }
+        return numbered_looks(maps, "layer", "blocks_{}/self_attention", num_regions)
 
 
 def build(config: ViltConfig) -> Vilt:

@@ -4,7 +4,7 @@ An image is encoded once for its G questions; each of them sees it alone, so tha
 question can influence another::
 
     image         pixels of 0 … 255, [B, Y, X, C], or features of regions, [B, R, D]
-    image_shape   the shape of one image that `init` may be given; the parameters do
+    image_encoder has the shape of an image that `init` may be given; the parameters do
                   not depend on the height and width of images
     encode_image  image -> (regions [B, R, D], valid [B, R])
     answer        (regions, valid, questions [B, G, S]) -> logits [B, G, A]
@@ -46,9 +46,6 @@ class VisualModel(Protocol):
     image_encoder: ImageEncoder
     vocab_size: int
     pad_id: int
-
-    @property
-    def image_shape(self) -> tuple[int, ...]: ...
 
     def init(self, *args: Any, **kwargs: Any) -> Any: ...
 
@@ -118,9 +115,25 @@ def onto_regions(
     return mean / jnp.maximum(mean.sum(axis=-1, keepdims=True), 1e-30)
 
 
+def numbered_looks(
+    maps: dict[str, Array], name: str, path: str, num_regions: int
+) -> Looks:
+    """Returns what each glimpse or layer sees, by "`name` 1", "`name` 2" and so on.
+
+    Args:
+        path: of the attention that sows its weights, with {} where the number stands;
+            one that sows none is not told of.
+    """
+    return {
+        f"{name} {number + 1}": onto_regions(maps[path.format(number)], num_regions)
+        for number in range(len(maps))
+        if path.format(number) in maps
+    }
+
+
 def initialize(model: VisualModel, key: jax.Array) -> Any:
     """Returns freshly drawn parameters; their shapes depend on no image or question."""
-    image = jnp.zeros((1, *model.image_shape))
+    image = jnp.zeros((1, *model.image_encoder.example_shape))
     questions = jnp.ones((1, 1, 2), jnp.int32)
     return model.init(key, *_arguments(model, image, questions))["params"]
 

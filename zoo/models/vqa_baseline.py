@@ -9,14 +9,14 @@ from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int
 
 from zoo.layers.dropout import Dropout
 from zoo.layers.embeddings import Embedding
 from zoo.layers.recurrent import RNN, LSTMCell
-from zoo.layers.vision import ImageEncoder, Regions
+from zoo.models.visual_classifier import VisualClassifier
 from zoo.models.visual_configs import VqaBaselineConfig
-from zoo.models.visual_contract import Looks, image_encoder
+from zoo.models.visual_contract import image_encoder
 
 
 def mean_of_valid(
@@ -28,7 +28,7 @@ def mean_of_valid(
     return total / count.astype(total.dtype)
 
 
-class VqaBaseline(nn.Module):
+class VqaBaseline(VisualClassifier):
     """Question RNN times image vector, under `zoo.models.visual_contract`.
 
     The paper's image is one vector. Here it has regions, each of which knows its place,
@@ -46,17 +46,15 @@ class VqaBaseline(nn.Module):
 
     Attributes:
         image_encoder: makes the regions.
-        model_dim: width of the LSTM's states.
+        reader: as an `RNN` does; its final states are the question.
         joint_dim: width in which both are multiplied, and of the MLP.
         dropout_rate: inside the MLP.
     """
 
-    image_encoder: ImageEncoder
+    reader: nn.Module
     vocab_size: int
     num_answers: int
     word_dim: int
-    model_dim: int
-    num_layers: int
     joint_dim: int
     dropout_rate: float
     pad_id: int = 0
@@ -64,34 +62,11 @@ class VqaBaseline(nn.Module):
     def setup(self):
         dense = partial(nn.Dense, kernel_init=nn.initializers.xavier_uniform())
         self.embedding = Embedding(self.vocab_size, self.word_dim)
-        self.reader = RNN(partial(LSTMCell, self.model_dim), self.num_layers)
         self.question = dense(self.joint_dim)
         self.image = dense(self.joint_dim)
         self.hidden = [dense(self.joint_dim) for _ in range(2)]
         self.out = dense(self.num_answers)
         self.drop = Dropout(self.dropout_rate)
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """Returns the shape of an image that `init` may be given."""
-        return self.image_encoder.example_shape
-
-    def __call__(
-        self,
-        image: Num[Array, "B ..."],
-        questions: Int[Array, "B G S"],
-        *,
-        deterministic: bool = True,
-    ) -> Float[Array, "B G A"]:
-        """Returns the logits of every answer to every question."""
-        regions, valid = self.encode_image(image, deterministic=deterministic)
-        return self.answer(regions, valid, questions, deterministic=deterministic)
-
-    def encode_image(
-        self, image: Num[Array, "B ..."], *, deterministic: bool = True
-    ) -> Regions:
-        """Returns the regions of the images."""
-        return self.image_encoder(image)
 
     def answer(
         self,
@@ -117,11 +92,6 @@ class VqaBaseline(nn.Module):
             states = self.drop(jnp.tanh(layer(states)), deterministic=deterministic)
         return self.out(states)
 
-    @nn.nowrap
-    def looks(self, maps: dict[str, Array], num_regions: int) -> Looks:
-        """Returns nothing: the model does not look."""
-        return {}
-
 
 def build(config: VqaBaselineConfig) -> VqaBaseline:
     """Returns the module that a configuration describes."""
@@ -129,11 +99,10 @@ def build(config: VqaBaselineConfig) -> VqaBaseline:
         image_encoder=image_encoder(
             config.model_dim, region_dim=config.region_dim, cnn_dim=config.cnn_dim
         ),
+        reader=RNN(partial(LSTMCell, config.model_dim), config.num_layers),
         vocab_size=config.vocab_size,
         num_answers=config.num_answers,
         word_dim=config.word_dim,
-        model_dim=config.model_dim,
-        num_layers=config.num_layers,
         joint_dim=config.joint_dim,
         dropout_rate=config.dropout_rate,
         pad_id=config.pad_id,
