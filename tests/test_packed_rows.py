@@ -157,7 +157,7 @@ SIXTEEN = [ROWS[n % 3] for n in range(16)]
 
 
 def mean_loss(model, params, batch):
-    loss = sequence_loss(model, params, batch, None, smoothing=0.1)
+    loss = sequence_loss(model, params, batch, None, label_smoothing=0.1)
     return loss.smoothed / loss.count, loss
 
 
