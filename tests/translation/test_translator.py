@@ -270,15 +270,14 @@ def test_a_length_and_runs_are_kept_to_and_so_are_the_models_own(speller):
 
 def test_the_prefix_counts_towards_the_shortest_length(speller):
     found = texts(speller.translate(SENTENCES, beam_size=1))
-    number, words = min(
-        ((number, text.split(" ")) for number, (text,) in enumerate(found)),
-        key=lambda one: len(one[1]),
+    splits = [text.split(" ") for (text,) in found]
+    number, words = next(
+        (n, words) for n, words in enumerate(splits) if 1 < len(words) < 18
     )
-    assert 3 < len(words) < 15
     again = speller.translate(
         SENTENCES[number : number + 1],
         beam_size=1,
-        prefixes=[" ".join(words[:3])],
+        prefixes=[" ".join(words[:2])],
         constraints=zoo.Constraints(min_length=len(words) + 1),  # the end counts
     )
     assert texts(again) == [found[number]]
