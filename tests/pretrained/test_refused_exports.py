@@ -45,17 +45,17 @@ def second_wider(model):
 
 CHANGED = {
     "positions of the target": (
-        lambda m: m.clone(decoder_positions=Positions),
+        lambda m: m.clone(target_positions=Positions()),
         "target_positions is Positions",
     ),
     "an output of its own": (
-        lambda m: m.clone(make_embedding=UntiedEmbedding),
+        lambda m: m.clone(embedding=UntiedEmbedding(m.vocab_size, 8)),
         "embedding is UntiedEmbedding",
     ),
     "a norm at the end": (lambda m: m.clone(final_norm=RMSNorm), "final_norm is RMS"),
     "a table of the source": (
-        lambda m: m.clone(make_source_embedding=lambda: Embedding(9, 8)),
-        "source_embedding is <lambda>",
+        lambda m: m.clone(source_embedding=Embedding(9, 8)),
+        "source_embedding is Embedding",
     ),
     "a norm of embeddings": (
         lambda m: m.clone(embedding_norm=RMSNorm),
@@ -111,7 +111,7 @@ def test_each_part_that_marian_has_not_is_refused(
 
 
 def test_logits_without_a_bias_go_out_with_zeros(model, tokenizer, tmp_path):
-    plain = model.clone(make_embedding=Embedding)
+    plain = model.clone(embedding=Embedding(model.vocab_size, model.model_dim))
     save_pretrained(plain, noise(plain), tokenizer, tmp_path / "model")
     _, params, _ = zoo.from_pretrained(tmp_path / "model")
     assert not np.any(params["embedding"]["bias"][:-1])
