@@ -47,8 +47,9 @@ class Past(NamedTuple):
 
     Attributes:
         ancestors: the number that each hypothesis had when it wrote each position.
-        caches: each layer's keys and values, [B, H, E, TW] and [B, H, TW, E], those of
-            all hypotheses at one position beside each other.
+        caches: each layer's keys and values, [B, N, E, TW] and [B, N, TW, E], of as
+            many heads as the keys have; those of all hypotheses at one position stand
+            beside each other.
     """
 
     ancestors: Int[Array, "B W T"]
