@@ -15,6 +15,9 @@ from zoo.layers.embeddings import Embedding
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.grouped_attention import GroupedQueryAttention
 from zoo.layers.positions import AlibiPositions
+from zoo.layers.recurrent import LSTMCell
+from zoo.layers.state_attention import GeneralAttention
+from zoo.models.bahdanau_seq2seq import BahdanauSeq2Seq
 from zoo.models.contract import attention_maps, initialize
 from zoo.models.transformer import Transformer
 
@@ -47,8 +50,14 @@ chunked = functools.partial(ChunkedAttention, chunk_size=5)
 
 MODELS = {
     "grouped": transformer(grouped(2)),
-    "multi-query": transformer(grouped(1)),
     "chunked": transformer(chunked),
+    "bahdanau": BahdanauSeq2Seq(
+        attention=GeneralAttention(8),
+        cell=functools.partial(LSTMCell, 8),
+        vocab_size=11,
+        model_dim=8,
+        dropout_rate=0.0,
+    ),
 }
 
 

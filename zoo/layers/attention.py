@@ -79,8 +79,8 @@ class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention in H subspaces (Vaswani et al. 2017, 3.2.2).
 
     Parameters have the names and shapes of `flax.linen.MultiHeadDotProductAttention`.
-    The weights are sown as "weights" into the collection "intermediates". Another way
-    to mix values is a subclass with another `mix`; keys and values have N heads, here H.
+    The weights are sown as "weights" into the collection "intermediates". To mix
+    the values otherwise, replace `mix`. Keys and values have N heads, which here is H.
 
     >>> attention = MultiHeadAttention(model_dim=8, num_heads=2)
     >>> arguments = jax.random.key(0), jnp.ones((1, 3, 8)), jnp.ones((1, 5, 8))

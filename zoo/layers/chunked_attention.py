@@ -120,7 +120,7 @@ def _split_keys(array: Array, axis: int, num_keys: int, chunk_size: int) -> Arra
 
 
 class ChunkedAttention(MultiHeadAttention, kw_only=True):
-    """Attention of several heads that reads its keys in chunks; see `chunked_attention`.
+    """Attention of several heads that reads keys in chunks; see `chunked_attention`.
 
     There are no weights for dropout to act on. Who asks for "intermediates" gets those
     of the plain path, all of them at once.
