@@ -4,9 +4,9 @@ Three ways to come by them: a small residual network, whose last grid has a regi
 each cell; the patches of a vision Transformer; and features that somebody else has
 computed. Each module returns the regions and which of them are real.
 
-A grid is made by cutting squares and never by strided windows, so that its cells tile
+A grid is made by cutting patches and never by strided windows, so that its cells tile
 the image and a weight on a cell is a weight on the pixels below it. An image whose
-sides are no multiple of the cell is widened at its borders, by the same at both ends.
+sides are no multiple of the cell is padded at both ends with the pixels of its border.
 """
 
 from typing import Protocol, runtime_checkable
@@ -40,7 +40,7 @@ def pad_to_multiple(
 def extract_patches(
     grid: Float[Array, "B Y X C"], size: int
 ) -> Float[Array, "B Rows Cols P"]:
-    """Cuts a grid into squares of size x size, all values of each in one vector.
+    """Cuts a grid into patches of size x size, all values of each in one vector.
 
     >>> extract_patches(jnp.arange(4.0).reshape(1, 2, 2, 1), 2).tolist()
     [[[[0.0, 1.0, 2.0, 3.0]]]]
