@@ -31,7 +31,7 @@ OUTPUT = Path("runs/benchmarks/dropout.json")
 
 
 def plain_loss(
-    model: Any, params: Any, batch: Any, key: Any, *, smoothing: float
+    model: Any, params: Any, batch: Any, key: Any, *, label_smoothing: float
 ) -> "TokenLoss":
     """Returns what `zoo.losses.sequence_loss` does, by way of all logits."""
     from zoo.losses import label_smoothed_cross_entropy
@@ -45,7 +45,7 @@ def plain_loss(
     )
     labels = batch["labels"]
     valid = labels != model.pad_id
-    return label_smoothed_cross_entropy(logits, labels, valid, smoothing)
+    return label_smoothed_cross_entropy(logits, labels, valid, label_smoothing)
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def final_loss(
     vocab_size = corpora.tokenizer.vocab_size
     model = build(replace(config.model, vocab_size=vocab_size))
     learned = task(config, corpora, model=model)
-    loss = partial(plain_loss, model, smoothing=config.training.label_smoothing)
+    loss = partial(plain_loss, model, label_smoothing=config.training.label_smoothing)
     optimizer = make_optimizer(config.optimizer, config.training.num_steps)
     init_key, dropout_key = jax.random.split(jax.random.key(config.seed))
     state = init_state(jax.jit(learned.init)(init_key), optimizer)

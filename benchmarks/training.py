@@ -125,7 +125,7 @@ class Ours(ZooWork):
         keep_compiled(cache)
         self.model: Any = self.build(row)
         params = jax.jit(partial(initialize, self.model))(jax.random.key(0))
-        loss = partial(sequence_loss, self.model, smoothing=SMOOTHING)
+        loss = partial(sequence_loss, self.model, label_smoothing=SMOOTHING)
         super().__init__(params, loss, batch_of(row), cache, precision)
 
     def build(self, row: Row) -> Any:

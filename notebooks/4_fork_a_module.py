@@ -33,6 +33,7 @@ import numpy as np
 from zoo.laws import violations
 from zoo.layers.attention import MultiHeadAttention, weighted_sum
 from zoo.layers.blocks import DecoderBlock, EncoderBlock
+from zoo.layers.embeddings import Embedding
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.positions import SinusoidalPositions
 from zoo.models.contract import attention_maps, initialize
@@ -96,10 +97,9 @@ def build(attention, vocab_size=VOCAB):
     return Transformer(
         encoder_block=partial(EncoderBlock, **parts),
         decoder_block=partial(DecoderBlock, **parts),
-        encoder_positions=SinusoidalPositions,
-        decoder_positions=SinusoidalPositions,
-        vocab_size=vocab_size,
-        model_dim=WIDTH,
+        embedding=Embedding(vocab_size, WIDTH),
+        source_positions=SinusoidalPositions(),
+        target_positions=SinusoidalPositions(),
         num_layers=LAYERS,
         dropout_rate=0.0,
     )

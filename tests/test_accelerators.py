@@ -62,7 +62,7 @@ def test_scanned_updates_are_the_updates_of_an_ordinary_run(trained, tmp_path):
     assert len(made.plan.buckets) == 2
     optimizer = make_optimizer(made.optimizer, len(made.plan))
     init_key, dropout_key = jax.random.split(jax.random.key(made.seed))
-    loss = partial(sequence_loss, made.model, smoothing=made.smoothing)
+    loss = partial(sequence_loss, made.model, label_smoothing=made.label_smoothing)
     clip_norm = made.optimizer.clip_norm
     step = jax.jit(make_train_step(loss, optimizer, dropout_key, clip_norm=clip_norm))
     state = init_state(jax.jit(partial(initialize, made.model))(init_key), optimizer)

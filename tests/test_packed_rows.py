@@ -66,8 +66,8 @@ def make(name):
     model = zoo.create_model(preset, vocab_size=VOCAB, dropout_rate=0.0, **sizes)
     if name == "everything":
         model = model.clone(
-            encoder_positions=partial(Everything, True),
-            decoder_positions=partial(Everything, False),
+            source_positions=Everything(True),
+            target_positions=Everything(False),
         )
     shapes = jax.eval_shape(partial(initialize, model), jax.random.key(0))
     rng = np.random.default_rng(1)
@@ -157,7 +157,7 @@ SIXTEEN = [ROWS[n % 3] for n in range(16)]
 
 
 def mean_loss(model, params, batch):
-    loss = sequence_loss(model, params, batch, None, smoothing=0.1)
+    loss = sequence_loss(model, params, batch, None, label_smoothing=0.1)
     return loss.smoothed / loss.count, loss
 
 

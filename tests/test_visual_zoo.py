@@ -208,8 +208,8 @@ def test_a_fork_that_writes_its_answers_decodes_as_it_is_trained():
     # With parts that the zoo's own does not have: a bias, a last norm, another start.
     model, _ = make("answer-decoder")
     fork = model.clone(
-        encoder_positions=functools.partial(RelativePositions, 4, True),
-        decoder_positions=functools.partial(AlibiPositions, 4),
+        source_positions=RelativePositions(4, True),
+        target_positions=AlibiPositions(4),
         final_norm=RMSNorm,
         embedding_norm=RMSNorm,
         zero_start=True,

@@ -185,7 +185,7 @@ def save_params(params: Any, path: "str | Path") -> None:
     """Writes the parameters of any model to a safetensors file, at once or not at all.
 
     Raises:
-        InputError: the file exists already.
+        InputError: the file exists already, or cannot be written.
     """
     from zoo.pretrained import parameters
 

@@ -1,4 +1,4 @@
-"""The models by name: a plain table, and three functions to use it."""
+"""The models by name: a plain table, and the functions that look things up in it."""
 
 import fnmatch
 import functools

@@ -35,7 +35,7 @@ def label_smoothed_cross_entropy(
     logits: Float[Array, "*axes V"],
     labels: Int[Array, "*axes"],
     valid: Bool[Array, "*axes"],
-    smoothing: float,
+    label_smoothing: float,
 ) -> TokenLoss:
     """Returns the cross entropy against labels that keep a little doubt.
 
@@ -45,7 +45,7 @@ def label_smoothed_cross_entropy(
 
     Args:
         valid: False where a label is padding, which counts for nothing.
-        smoothing: ε, a probability.
+        label_smoothing: ε, a probability.
     """
     logits = logits.astype(jnp.float32)
     log_normalizer = jax.nn.logsumexp(logits, axis=-1)
@@ -54,7 +54,7 @@ def label_smoothed_cross_entropy(
     label_logit = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
     plain = log_normalizer - label_logit
     uniform = log_normalizer - logits.mean(axis=-1)
-    smoothed = (1.0 - smoothing) * plain + smoothing * uniform
+    smoothed = (1.0 - label_smoothing) * plain + label_smoothing * uniform
 
     def total(values):
         return jnp.sum(jnp.where(valid, values, 0.0))
@@ -91,7 +91,7 @@ def tied_cross_entropy(
     table: Float[Array, "V D"],
     labels: Int[Array, "B T"],
     valid: Bool[Array, "B T"],
-    smoothing: float,
+    label_smoothing: float,
     bias: Float[Array, " V"] | None = None,
 ) -> TokenLoss:
     """Returns `label_smoothed_cross_entropy` of features · tableᵀ, a slice at a time.
@@ -103,23 +103,23 @@ def tied_cross_entropy(
     Args:
         table: the output matrix, which for tied models is the embedding.
         valid: False where a label is padding, which counts for nothing.
-        smoothing: ε, a probability; a number of Python, known when it is compiled.
+        label_smoothing: ε, a probability; a number of Python, known at compilation.
         bias: of the logits.
     """
 
     def add(total, part):
-        loss = _loss_of_part(part, (table, bias), smoothing)
+        loss = _loss_of_part(part, (table, bias), label_smoothing)
         return jax.tree.map(jnp.add, total, loss), None
 
     total, _ = jax.lax.scan(add, _nothing(), _parts(features, labels, valid))
     return total
 
 
-def _tied_cross_entropy_forward(features, table, labels, valid, smoothing, bias):
+def _tied_cross_entropy_forward(features, table, labels, valid, label_smoothing, bias):
     output = table, bias
 
     def smoothed(part_features, output, labels, valid):
-        loss = _loss_of_part((part_features, labels, valid), output, smoothing)
+        loss = _loss_of_part((part_features, labels, valid), output, label_smoothing)
         return loss.smoothed, loss
 
     def add(totals, part):
@@ -143,7 +143,7 @@ def _tied_cross_entropy_forward(features, table, labels, valid, smoothing, bias)
     return loss, (feature_gradient[:, :length], *output_gradient)
 
 
-def _tied_cross_entropy_backward(smoothing, gradients, cotangents):
+def _tied_cross_entropy_backward(label_smoothing, gradients, cotangents):
     scaled = jax.tree.map(
         lambda leaf: (leaf * cotangents.smoothed).astype(leaf.dtype), gradients
     )
@@ -160,7 +160,7 @@ def sequence_loss(
     batch: dict[str, Int[Array, "B _"]],
     key: PRNGKeyArray | None,
     *,
-    smoothing: float = 0.0,
+    label_smoothing: float = 0.0,
 ) -> TokenLoss:
     """Returns the loss of a translator under teacher forcing.
 
@@ -169,7 +169,7 @@ def sequence_loss(
         batch: "source", "inputs" and "labels", as the contract has them; if rows hold
             several pairs also the fields of a `Packing`, which the model must take.
         key: of the dropout; None is without.
-        smoothing: ε of the labels, a probability.
+        label_smoothing: ε of the labels, a probability.
     """
     features = model.apply(
         {"params": params},
@@ -183,7 +183,7 @@ def sequence_loss(
     table, bias = model.apply({"params": params}, method="output")
     labels = batch["labels"]
     return tied_cross_entropy(
-        features, table, labels, labels != model.pad_id, smoothing, bias
+        features, table, labels, labels != model.pad_id, label_smoothing, bias
     )
 
 
@@ -211,14 +211,14 @@ def _parts(*arrays):
     return jax.tree.map(cut, arrays)
 
 
-def _loss_of_part(part, output, smoothing):
+def _loss_of_part(part, output, label_smoothing):
     features, labels, valid = part
     table, bias = output
     logits = jnp.einsum(
         "BTD,VD->BTV", features, table, preferred_element_type=jnp.float32
     )
     logits = logits if bias is None else logits + bias
-    return label_smoothed_cross_entropy(logits, labels, valid, smoothing)
+    return label_smoothed_cross_entropy(logits, labels, valid, label_smoothing)
 
 
 def _nothing():

@@ -286,7 +286,7 @@ def interval_panels(
             lines,
             [str(i) for i in range(len(names))],
             loc="outside upper center",
-            ncols=min(len(names), 4),
+            ncols=min(len(names), 5),
             frameon=False,
         )
         for text, name in zip(legend.get_texts(), names, strict=True):

@@ -63,7 +63,7 @@ class Recipe:
     train: dict[str, np.ndarray]
     validation: dict[str, np.ndarray]
     plan: BatchPlan
-    smoothing: float
+    label_smoothing: float
     scan: int
     average: int
     seed: int
@@ -104,7 +104,7 @@ def read_recipe(folder: Path) -> Recipe:
         train,
         validation,
         plan,
-        smoothing=training["label_smoothing"],
+        label_smoothing=training["label_smoothing"],
         scan=training["evaluation_interval"],
         average=config["decoding"]["average"],
         seed=config["seed"],
@@ -225,7 +225,7 @@ def compiled(
     optimizer = make_optimizer(recipe.optimizer, len(recipe.plan))
     init_key, dropout_key = jax.random.split(jax.random.key(recipe.seed))
     step = make_train_step(
-        partial(loss, smoothing=recipe.smoothing),
+        partial(loss, label_smoothing=recipe.label_smoothing),
         optimizer,
         dropout_key,
         precision=precision,

@@ -49,7 +49,9 @@ def task(
     return Task(
         unit="token",
         init=partial(initialize, model),
-        loss=partial(sequence_loss, model, smoothing=config.training.label_smoothing),
+        loss=partial(
+            sequence_loss, model, label_smoothing=config.training.label_smoothing
+        ),
         batches=lambda step: training_batches(
             plan,
             *corpora.train_ids,

@@ -47,7 +47,7 @@ class Arguments:
     max_length: int | None = None
     """Longest translation in subwords; by default twice the source's."""
     min_length: int = 0
-    """Shortest translation in subwords, its end counted."""
+    """Shortest translation in subwords, its end and the prefix counted."""
     no_repeat_ngram: int = 0
     """No run of so many subwords comes twice; 0 allows all."""
     prefix: str = ""

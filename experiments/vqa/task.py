@@ -59,7 +59,7 @@ def task(config: Config, dataset: Dataset, model: VisualModel | None = None) -> 
     return Task(
         unit="answer",
         init=partial(initialize, model),
-        loss=partial(loss, smoothing=training.label_smoothing),
+        loss=partial(loss, label_smoothing=training.label_smoothing),
         batches=lambda step: training_batches(
             plan,
             questions,
@@ -93,25 +93,25 @@ def _rows(training: VisualTraining, portions: int) -> int:
 
 
 def loss_function(config: Config, model: Any, dataset: Dataset) -> LossFunction:
-    """Returns loss(params, batch, key, *, smoothing); without a key, no dropout."""
+    """Returns loss(params, batch, key, *, label_smoothing); without key no dropout."""
     if isinstance(model, Seq2Seq):
         table = jnp.asarray(answer_tokens(dataset.tokenizer, dataset.answers))
         return partial(_loss_of_words, model, table)
     return partial(_loss_of_choice, model, config.training.loss)
 
 
-def _loss_of_choice(model, loss, params, batch, key, *, smoothing) -> TokenLoss:
+def _loss_of_choice(model, loss, params, batch, key, *, label_smoothing) -> TokenLoss:
     logits = model.apply(
         {"params": params}, batch["image"], batch["questions"], **_dropout(key)
     )
     if loss == "sigmoid":
         return sigmoid_cross_entropy(logits, batch["targets"], batch["valid"])
     return label_smoothed_cross_entropy(
-        logits, batch["labels"], batch["valid"], smoothing
+        logits, batch["labels"], batch["valid"], label_smoothing
     )
 
 
-def _loss_of_words(model, table, params, batch, key, *, smoothing) -> TokenLoss:
+def _loss_of_words(model, table, params, batch, key, *, label_smoothing) -> TokenLoss:
     """Returns the loss of the words of the answers, in nats an answer."""
     labels = table[batch["labels"].reshape(-1)]  # [BG, T]
     inputs = jnp.roll(labels, 1, axis=1).at[:, 0].set(model.start_id)
@@ -129,7 +129,7 @@ def _loss_of_words(model, table, params, batch, key, *, smoothing) -> TokenLoss:
         output,
         labels,
         valid[:, None] & (labels != model.pad_id),
-        smoothing,
+        label_smoothing,
         bias,
     )
     return loss._replace(count=valid.sum(dtype=jnp.float32))
@@ -148,7 +148,7 @@ class Validation:
         self._questions = dataset.validation
         self._encoded = encode(config, dataset, dataset.validation)
         self._training = config.training
-        self._loss = jax.jit(partial(loss, key=None, smoothing=0.0))
+        self._loss = jax.jit(partial(loss, key=None, label_smoothing=0.0))
         self._answerer = VisualAnswerer(
             model,
             None,

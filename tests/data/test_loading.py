@@ -97,6 +97,13 @@ def test_processes_that_make_batches_make_the_same(stream):
     assert_same(found, list(stream(3)))
 
 
+def test_no_batch_of_another_process_lies_in_memory_that_is_left_behind():
+    stream = phrases(0, workers=1)
+    batch = next(stream)
+    stream.close()
+    assert {type(array) for array in batch.values()} == {np.ndarray}
+
+
 def test_processes_that_make_batches_live_as_long_as_the_one_that_trains():
     # It ends without a word to them, and what it says ends when all have let go of it.
     lines = """import multiprocessing, os, signal

@@ -14,10 +14,10 @@ from zoo.layers.vision import (
     RegionFeatures,
     ResidualCNN,
     ResidualStage,
+    extract_patches,
     grid_positions,
+    pad_to_multiple,
     scale_pixels,
-    squares,
-    widen,
 )
 
 ENCODERS = {
@@ -68,14 +68,14 @@ def test_a_grid_of_four_by_four_is_cut_by_hand():
         [[0, 1, 4, 5], [2, 3, 6, 7]],
         [[8, 9, 12, 13], [10, 11, 14, 15]],
     ]
-    np.testing.assert_array_equal(squares(grid, 2)[0], expected)
+    np.testing.assert_array_equal(extract_patches(grid, 2)[0], expected)
 
 
 def test_an_image_is_widened_at_both_ends_alike():
     image = jnp.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])[None, :, :, None]
     rows = [[1, 1, 2, 3, 3]] * 2 + [[4, 4, 5, 6, 6]] * 3
-    np.testing.assert_array_equal(widen(image, 5)[0, :, :, 0], rows)
-    np.testing.assert_array_equal(widen(image[:, :, :2], 2), image[:, :, :2])
+    np.testing.assert_array_equal(pad_to_multiple(image, 5)[0, :, :, 0], rows)
+    np.testing.assert_array_equal(pad_to_multiple(image[:, :, :2], 2), image[:, :, :2])
 
 
 def test_a_cell_knows_its_row_and_its_column():

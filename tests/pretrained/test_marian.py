@@ -268,7 +268,7 @@ def test_what_is_written_may_have_a_table_of_its_own(
     reverser, separate, expected, tmp_path
 ):
     found = zoo.load(separate)
-    assert found.model.make_source_embedding is not None
+    assert found.model.source_embedding is not None
     assert best(found, HELD_OUT) == expected
     pair = HELD_OUT[0], expected[0]
     assert found.align(*pair) == reverser.align(*pair)

@@ -268,6 +268,17 @@ def test_a_length_and_runs_are_kept_to_and_so_are_the_models_own(speller):
         assert len(runs) == len(set(runs))
 
 
+def test_the_prefix_counts_towards_the_shortest_length(speller):
+    hasty = copy.copy(speller)
+    hasty.params = speller.params.copy()
+    hasty.params[..., hasty.tokenizer.eos_id] += 99.0
+    options = {"beam_size": 1, "constraints": zoo.Constraints(min_length=6)}
+    for prefix in ("", "a b"):
+        ((text,),) = texts(hasty.translate(["a"], prefixes=[prefix], **options))
+        assert text.startswith(prefix)
+        assert len(text.split(" ")) == 5  # and the end
+
+
 def test_samples_depend_on_the_seed_and_the_number_alone(speller):
     def draw(sentences, seed=0):
         return texts(

@@ -7,6 +7,7 @@ whichever step on, for any number of hosts and of processes that make batches.
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -116,6 +117,10 @@ def made_ahead(
 
         # Grain reads flags that a program without absl's own main never parses.
         flags.FLAGS.mark_as_parsed()
+        # Through pipes: memory that both sides share is left behind where a batch is
+        # still held, or not yet asked for, when the program ends.
+        piped = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
+        batches = grain.experimental.WithOptionsIterDataset(batches, piped)
         options = grain.MultiprocessingOptions(workers)
         batches = batches.mp_prefetch(options, worker_init_fn=_end_with_parent)
     iterator = iter(batches)

@@ -34,27 +34,15 @@ def ban(token_ids: Sequence[int], vocab_size: int) -> Rule:
     return lambda tokens, position: may
 
 
-def require_length(
-    min_length: int,
-    eos_id: int,
-    vocab_size: int,
-    *,
-    prefix_length: int | Int[Array, " B"] = 0,
-) -> Rule:
-    """Returns the rule that no hypothesis ends before so many generated tokens.
+def require_length(min_length: int, eos_id: int, vocab_size: int) -> Rule:
+    """Returns the rule that no hypothesis is shorter than so many tokens.
 
     Args:
-        min_length: in tokens, end of sentence included, forced prefix excluded.
-        prefix_length: of the forced prefix of each sentence, which a rule cannot tell
-            from the tokens that follow it.
+        min_length: in tokens, end of sentence and forced prefix included, as for the
+            `max_length` of a search.
     """
     ends = jnp.arange(vocab_size) == eos_id
-
-    def rule(tokens, position):
-        num_generated = position + 1 - jnp.atleast_1d(prefix_length)
-        return ~ends | (num_generated >= min_length)[:, None, None]
-
-    return rule
+    return lambda tokens, position: (~ends | (position >= min_length - 1))[None, None]
 
 
 def force_end(max_length: int, eos_id: int, vocab_size: int) -> Rule:

@@ -79,7 +79,8 @@ class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention in H subspaces (Vaswani et al. 2017, 3.2.2).
 
     Parameters have the names and shapes of `flax.linen.MultiHeadDotProductAttention`.
-    The weights are sown as "weights" into the collection "intermediates".
+    The weights are sown as "weights" into the collection "intermediates". To mix
+    the values otherwise, replace `mix`. Keys and values have N heads, which here is H.
 
     >>> attention = MultiHeadAttention(model_dim=8, num_heads=2)
     >>> arguments = jax.random.key(0), jnp.ones((1, 3, 8)), jnp.ones((1, 5, 8))
@@ -111,11 +112,17 @@ class MultiHeadAttention(nn.Module):
             kernel_init=nn.initializers.xavier_uniform(),
             use_bias=self.use_bias,
         )
+        key_heads = (self.num_key_heads(), heads[1])
         self.query = linear(heads)
-        self.key = linear(heads)
-        self.value = linear(heads)
+        self.key = linear(key_heads)
+        self.value = linear(key_heads)
         self.out = linear(self.model_dim, axis=(-2, -1))
         self.drop = Dropout(self.dropout_rate)
+
+    @nn.nowrap
+    def num_key_heads(self) -> int:
+        """Returns how many heads keys and values have."""
+        return self.num_heads
 
     def __call__(
         self,
@@ -148,15 +155,15 @@ class MultiHeadAttention(nn.Module):
         memory: Float[Array, "*axes D"],
         *,
         positions: Int[Array, "*#axes"] | None = None,
-    ) -> tuple[Float[Array, "*axes H E"], Float[Array, "*axes H E"]]:
+    ) -> tuple[Float[Array, "*axes N E"], Float[Array, "*axes N E"]]:
         """Projects the memory to keys and values, which a caller may keep."""
         return self._rotate(self.key(memory), positions), self.value(memory)
 
     def attend(
         self,
         queries: Float[Array, "B Q D"],
-        key: Float[Array, "B K H E"],
-        value: Float[Array, "B K H E"],
+        key: Float[Array, "B K N E"],
+        value: Float[Array, "B K N E"],
         mask: Bool[Array, "#B #H #Q #K"] | None = None,
         bias: Float[Array, "#B #H #Q #K"] | None = None,
         *,
@@ -165,10 +172,24 @@ class MultiHeadAttention(nn.Module):
     ) -> Float[Array, "B Q D"]:
         """Lets each query look at keys and values that are already projected."""
         query = self._rotate(self.query(queries), positions)
+        context = self.mix(query, key, value, mask, bias, deterministic=deterministic)
+        return self.out(context)
+
+    def mix(
+        self,
+        query: Float[Array, "B Q H E"],
+        key: Float[Array, "B K N E"],
+        value: Float[Array, "B K N E"],
+        mask: Bool[Array, "#B #H #Q #K"] | None,
+        bias: Float[Array, "#B #H #Q #K"] | None,
+        *,
+        deterministic: bool,
+    ) -> Float[Array, "B Q H E"]:
+        """Returns the contexts of queries that are projected too."""
         weights = attention_weights(query, key, mask, bias)
         self.sow("intermediates", "weights", weights)
         weights = self.drop(weights, deterministic=deterministic)
-        return self.out(weighted_sum(weights, value))
+        return weighted_sum(weights, value)
 
     def _rotate(self, heads, positions):
         return heads if positions is None else self.rotate(heads, positions)

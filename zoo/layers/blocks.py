@@ -24,7 +24,8 @@ from zoo.layers.dropout import Dropout
 
 Sublayer = Callable[[Array], Array]
 # As products read them: keys are compared feature by feature, values mixed key by key.
-KeysValues = tuple[Float[Array, "B H E _"], Float[Array, "B H _ E"]]
+# Their heads, N, may be fewer than those of the queries.
+KeysValues = tuple[Float[Array, "B N E _"], Float[Array, "B N _ E"]]
 Model = TypeVar("Model", bound=nn.Module)
 
 

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from zoo.layers.attention import MultiHeadAttention
+
 HIDDEN = float(jnp.finfo(jnp.float32).min)
 
 
@@ -115,3 +117,35 @@ def _split_keys(array: Array, axis: int, num_keys: int, chunk_size: int) -> Arra
     padding[axis] = (0, num_chunks * chunk_size - num_keys)
     shape = (*array.shape[:axis], num_chunks, chunk_size, *array.shape[axis + 1 :])
     return jnp.moveaxis(jnp.pad(array, padding).reshape(shape), axis, 0)
+
+
+class ChunkedAttention(MultiHeadAttention, kw_only=True):
+    """Attention of several heads that reads keys in chunks; see `chunked_attention`.
+
+    There are no weights for dropout to act on. Who asks for "intermediates" gets those
+    of the plain path, all of them at once.
+
+    >>> attention = ChunkedAttention(model_dim=8, num_heads=2, chunk_size=4)
+    >>> arguments = jax.random.key(0), jnp.ones((1, 3, 8)), jnp.ones((1, 5, 8))
+    >>> jax.eval_shape(attention.init_with_output, *arguments)[0].shape  # [B, Q, D]
+    (1, 3, 8)
+
+    Attributes:
+        chunk_size: keys a chunk.
+    """
+
+    chunk_size: int
+
+    def mix(self, query, key, value, mask, bias, *, deterministic):
+        if self.dropout_rate:
+            raise ValueError(
+                f"dropout_rate is {self.dropout_rate}, but attention in chunks has no "
+                "weights to drop; set it to 0"
+            )
+        if self.is_mutable_collection("intermediates"):
+            return super().mix(
+                query, key, value, mask, bias, deterministic=deterministic
+            )
+        return chunked_attention(
+            query, key, value, mask, bias, chunk_size=self.chunk_size
+        )

@@ -9,10 +9,16 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from zoo.layers.vision import Projection, Regions, scale_pixels, squares, widen
+from zoo.layers.vision import (
+    Projection,
+    Regions,
+    extract_patches,
+    pad_to_multiple,
+    scale_pixels,
+)
 
 
-def hats(
+def interpolation_weights(
     lengths: Int[Array, " B"], size: int, num_points: int
 ) -> Float[Array, "B N P"]:
     """Returns what each learned point counts at each of `size` places in a row.
@@ -21,7 +27,7 @@ def hats(
     a place between two points has a share of each, and places beyond that length stand
     on the last point.
 
-    >>> hats(jnp.array([3]), 4, 2).tolist()
+    >>> interpolation_weights(jnp.array([3]), 4, 2).tolist()
     [[[1.0, 0.0], [0.5, 0.5], [0.0, 1.0], [0.0, 1.0]]]
     """
     step = (num_points - 1) / jnp.maximum(lengths - 1, 1)
@@ -46,8 +52,8 @@ def stretch(
         columns: likewise; to the right is padding.
         shape: rows and columns of what is returned.
     """
-    down = hats(rows, shape[0], table.shape[0]).astype(table.dtype)
-    across = hats(columns, shape[1], table.shape[0]).astype(table.dtype)
+    down = interpolation_weights(rows, shape[0], len(table)).astype(table.dtype)
+    across = interpolation_weights(columns, shape[1], len(table)).astype(table.dtype)
     return jnp.einsum("BYP,BXO,POD->BYXD", down, across, table)
 
 
@@ -104,8 +110,8 @@ class PositionedPatches(nn.Module):
         Args:
             image: pixels of 0 … 255; see `real_cells` for a fourth channel.
         """
-        pixels = widen(scale_pixels(image[..., :3]), self.patch_size)
-        grid = self.projection(squares(pixels, self.patch_size))  # [B, Y, X, D]
+        pixels = pad_to_multiple(scale_pixels(image[..., :3]), self.patch_size)
+        grid = self.projection(extract_patches(pixels, self.patch_size))  # [B, Y, X, D]
         valid = real_cells(image, self.patch_size)
         places = stretch(
             self.positions,

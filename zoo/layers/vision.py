@@ -4,9 +4,9 @@ Three ways to come by them: a small residual network, whose last grid has a regi
 each cell; the patches of a vision Transformer; and features that somebody else has
 computed. Each module returns the regions and which of them are real.
 
-A grid is made by cutting squares and never by strided windows, so that its cells tile
+A grid is made by cutting patches and never by strided windows, so that its cells tile
 the image and a weight on a cell is a weight on the pixels below it. An image whose
-sides are no multiple of the cell is widened at its borders, by the same at both ends.
+sides are no multiple of the cell is padded at both ends with the pixels of its border.
 """
 
 from typing import Protocol, runtime_checkable
@@ -25,7 +25,9 @@ def scale_pixels(image: Num[Array, "B Y X C"]) -> Float[Array, "B Y X C"]:
     return image.astype(jnp.float32) / 127.5 - 1.0
 
 
-def widen(image: Float[Array, "B Y X C"], size: int) -> Float[Array, "B Rows Cols C"]:
+def pad_to_multiple(
+    image: Float[Array, "B Y X C"], size: int
+) -> Float[Array, "B Rows Cols C"]:
     """Returns the image with sides that are multiples of `size`.
 
     The pixels at its borders are repeated, at both ends alike.
@@ -35,10 +37,12 @@ def widen(image: Float[Array, "B Y X C"], size: int) -> Float[Array, "B Rows Col
     return jnp.pad(image, ((0, 0), *ends, (0, 0)), mode="edge")
 
 
-def squares(grid: Float[Array, "B Y X C"], size: int) -> Float[Array, "B Rows Cols P"]:
-    """Cuts a grid into squares of size x size, all values of each in one vector.
+def extract_patches(
+    grid: Float[Array, "B Y X C"], size: int
+) -> Float[Array, "B Rows Cols P"]:
+    """Cuts a grid into patches of size x size, all values of each in one vector.
 
-    >>> squares(jnp.arange(4.0).reshape(1, 2, 2, 1), 2).tolist()
+    >>> extract_patches(jnp.arange(4.0).reshape(1, 2, 2, 1), 2).tolist()
     [[[[0.0, 1.0, 2.0, 3.0]]]]
     """
     batch, rows, columns, channels = grid.shape
@@ -145,7 +149,7 @@ class ResidualStage(nn.Module):
 
     def __call__(self, grid: Float[Array, "B Y X C"]) -> Float[Array, "B Rows Cols D"]:
         """Returns the states of the coarser grid."""
-        states = nn.relu(self.norm(self.projection(squares(grid, self.size))))
+        states = nn.relu(self.norm(self.projection(extract_patches(grid, self.size))))
         update = nn.relu(self.first_norm(self.first(states)))
         return nn.relu(states + self.second_norm(self.second(update)))
 
@@ -189,7 +193,7 @@ class ResidualCNN(nn.Module):
         Args:
             image: pixels of 0 … 255.
         """
-        grid = widen(scale_pixels(image), self.cell_size)
+        grid = pad_to_multiple(scale_pixels(image), self.cell_size)
         for stage in self.stages:
             grid = stage(grid)
         return place(self.out(grid))
@@ -232,8 +236,8 @@ class PatchEmbedding(nn.Module):
         Args:
             image: pixels of 0 … 255.
         """
-        pixels = widen(scale_pixels(image), self.patch_size)
-        return place(self.projection(squares(pixels, self.patch_size)))
+        pixels = pad_to_multiple(scale_pixels(image), self.patch_size)
+        return place(self.projection(extract_patches(pixels, self.patch_size)))
 
 
 class RegionFeatures(nn.Module):

@@ -14,12 +14,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, PyTree
 
 from zoo.layers.attention import MultiHeadAttention
-from zoo.layers.blocks import DecoderBlock, EncoderBlock
 from zoo.layers.feedforward import FeedForward
 from zoo.layers.masks import padding_mask
 from zoo.layers.positions import SinusoidalPositions
 from zoo.layers.vision import ImageEncoder, Regions
-from zoo.models.transformer import Memory, Transformer, common_fields
+from zoo.models.transformer import Memory, Transformer, fields_of
 from zoo.models.visual_configs import AnswerDecoderConfig
 from zoo.models.visual_contract import (
     Looks,
@@ -131,9 +130,7 @@ def build(config: AnswerDecoderConfig) -> AnswerDecoder:
         image_encoder=image_encoder(
             config.model_dim, region_dim=config.region_dim, cnn_dim=config.cnn_dim
         ),
-        encoder_block=partial(EncoderBlock, **parts),
-        decoder_block=partial(DecoderBlock, **parts),
-        encoder_positions=SinusoidalPositions,
-        decoder_positions=SinusoidalPositions,
-        **common_fields(config),
+        source_positions=SinusoidalPositions(),
+        target_positions=SinusoidalPositions(),
+        **fields_of(config, parts),
     )

@@ -5,6 +5,7 @@ Align and Translate". The reader keeps its state at every source token, an annot
 and before each word the decoder looks at all of them and takes what it needs.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -15,8 +16,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from zoo.layers.dropout import Dropout
 from zoo.layers.embeddings import Embedding, Output
-from zoo.layers.recurrent import BidirectionalRNN, GRUCell
-from zoo.layers.state_attention import AdditiveAttention
+from zoo.layers.recurrent import BidirectionalRNN, GRUCell, State, hidden
+from zoo.layers.state_attention import AdditiveAttention, StateAttention
 from zoo.models.configs import BahdanauConfig
 
 
@@ -44,12 +45,15 @@ class BahdanauSeq2Seq(nn.Module):
     (2, 4, 100)
 
     Attributes:
+        attention: one of `zoo.layers.state_attention`, over annotations of width 2D.
+        cell: makes the cell of the decoder and of each direction of the reader.
         dropout_rate: of embeddings and output features.
     """
 
+    attention: StateAttention
+    cell: Callable[[], nn.Module]
     vocab_size: int
     model_dim: int
-    attention_dim: int
     dropout_rate: float
     pad_id: int = 0
     start_id: int = 1
@@ -60,12 +64,12 @@ class BahdanauSeq2Seq(nn.Module):
         xavier = nn.initializers.xavier_uniform()
         self.source_embedding = Embedding(self.vocab_size, width)
         self.target_embedding = Embedding(self.vocab_size, width)
-        self.encoder = BidirectionalRNN(partial(GRUCell, width))
+        self.encoder = BidirectionalRNN(self.cell)
         self.bridge = nn.Dense(width, kernel_init=xavier)
-        self.attention = AdditiveAttention(width, self.attention_dim)
-        self.decoder = GRUCell(width)
+        self.decoder = self.cell()
+        # The part of the cell's input matrix that meets the context.
         self.context_kernel = self.param(
-            "context_kernel", xavier, (2 * width, 3 * width)
+            "context_kernel", xavier, (2 * width, self.decoder.num_gates * width)
         )
         self.combine = nn.Dense(2 * width, kernel_init=xavier)
         self.drop = Dropout(self.dropout_rate)
@@ -97,10 +101,11 @@ class BahdanauSeq2Seq(nn.Module):
 
         def one(state, projected):
             state, context, weights = step(state, projected[:, None])
-            return state, (state[:, 0], context[:, 0], weights[:, 0])
+            return state, (hidden(state)[:, 0], context[:, 0], weights[:, 0])
 
-        projected = self.decoder.project(embedded).swapaxes(0, 1)  # [T, B, 3D]
-        _, outputs = jax.lax.scan(one, memory.first_state[:, None], projected)
+        projected = self.decoder.project(embedded).swapaxes(0, 1)  # [T, B, gates · D]
+        first = self.decoder.state(memory.first_state[:, None])
+        _, outputs = jax.lax.scan(one, first, projected)
         states, contexts, weights = (leaf.swapaxes(0, 1) for leaf in outputs)
         self.sow("intermediates", "weights", weights[:, None])  # [B, 1, T, S]
         features = self._combine(states, embedded, contexts)
@@ -126,37 +131,35 @@ class BahdanauSeq2Seq(nn.Module):
         embedded = self.source_embedding(source)
         embedded = self.drop(embedded, deterministic=deterministic)
         annotations, (_, backward) = self.encoder(embedded, valid)
-        first_state = jnp.tanh(self.bridge(backward))
+        first_state = jnp.tanh(self.bridge(hidden(backward)))
         return Memory(self.attention.keys(annotations), annotations, valid, first_state)
 
-    def start(
-        self, memory: Memory, num_hypotheses: int, max_length: int
-    ) -> Float[Array, "B W D"]:
+    def start(self, memory: Memory, num_hypotheses: int, max_length: int) -> State:
         """Returns the decoder's first state for every hypothesis."""
-        return jnp.repeat(memory.first_state[:, None], num_hypotheses, axis=1)
+        first = jnp.repeat(memory.first_state[:, None], num_hypotheses, axis=1)
+        return self.decoder.state(first)  # leaves [B, W, D]
 
     def step(
         self,
         memory: Memory,
-        carry: Float[Array, "B W D"],
+        carry: State,
         tokens: Int[Array, "B W"],
         position: Int[Array, ""],
-    ) -> tuple[Float[Array, "B W D"], Float[Array, "B W D"]]:
+    ) -> tuple[State, Float[Array, "B W D"]]:
         """Returns the states and features after one more token of each hypothesis."""
         embedded = self.target_embedding(tokens)
         projected = self.decoder.project(embedded)
         state, context, _ = self._stepper(memory)(carry, projected)
-        return state, self._combine(state, embedded, context)
+        return state, self._combine(hidden(state), embedded, context)
 
-    def reorder(
-        self, carry: Float[Array, "B W D"], parents: Int[Array, "B W"]
-    ) -> Float[Array, "B W D"]:
+    def reorder(self, carry: State, parents: Int[Array, "B W"]) -> State:
         """Returns the states with hypothesis w continuing hypothesis parents[w]."""
-        return jnp.take_along_axis(carry, parents[:, :, None], axis=1)
+        index = parents[:, :, None]
+        return jax.tree.map(lambda leaf: jnp.take_along_axis(leaf, index, 1), carry)
 
     def _stepper(self, memory):
         """Returns one step as a function of arrays, safe inside `jax.lax.scan`."""
-        look, gru, kernel = (
+        look, advance, kernel = (
             self.attention.looker(),
             self.decoder.stepper(),
             self.context_kernel,
@@ -164,9 +167,9 @@ class BahdanauSeq2Seq(nn.Module):
 
         def step(state, projected):
             context, weights = look(
-                state, memory.keys, memory.annotations, memory.valid
+                hidden(state), memory.keys, memory.annotations, memory.valid
             )
-            state = gru(state, projected + context @ kernel)
+            state = advance(state, projected + context @ kernel)
             return state, context, weights
 
         return step
@@ -180,10 +183,12 @@ class BahdanauSeq2Seq(nn.Module):
 
 def build(config: BahdanauConfig) -> BahdanauSeq2Seq:
     """Returns the module that a configuration describes."""
+    width = config.model_dim
     return BahdanauSeq2Seq(
+        attention=AdditiveAttention(width, config.attention_dim),
+        cell=partial(GRUCell, width),
         vocab_size=config.vocab_size,
-        model_dim=config.model_dim,
-        attention_dim=config.attention_dim,
+        model_dim=width,
         dropout_rate=config.dropout_rate,
         pad_id=config.pad_id,
         start_id=config.start_id,

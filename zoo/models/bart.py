@@ -8,23 +8,20 @@ by √D.
 
 from functools import partial
 
-from zoo.layers.blocks import DecoderBlock, EncoderBlock
 from zoo.layers.embeddings import BiasedEmbedding, UnscaledEmbedding
 from zoo.layers.positions import LearnedPositions
 from zoo.models.configs import BartConfig
-from zoo.models.transformer import Transformer, block_parts, common_fields
+from zoo.models.transformer import Transformer, block_parts, fields_of
 
 
 def build(config: BartConfig) -> Transformer:
     """Returns the module that a configuration describes."""
     parts = block_parts(config, config.activation)
     positions = partial(LearnedPositions, config.model_dim, config.max_positions)
+    embedding = BiasedEmbedding if config.scaled else UnscaledEmbedding
     return Transformer(
-        encoder_block=partial(EncoderBlock, **parts),
-        decoder_block=partial(DecoderBlock, **parts),
-        encoder_positions=positions,
-        decoder_positions=positions,
-        make_embedding=BiasedEmbedding if config.scaled else UnscaledEmbedding,
+        source_positions=positions(),
+        target_positions=positions(),
         embedding_norm=parts["norm"],
-        **common_fields(config),
+        **fields_of(config, parts, embedding),
     )

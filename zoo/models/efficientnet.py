@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from zoo.layers.vision import Regions, place, widen
+from zoo.layers.vision import Regions, pad_to_multiple, place
 from zoo.models.visual_configs import EfficientNetConfig
 
 # What the authors take from pixels of 0 … 255, and divide them by.
@@ -134,7 +134,7 @@ class EfficientNetLite(nn.Module):
     def encode(self, image: Num[Array, "B Y X C"]) -> Float[Array, "B Rows Cols D"]:
         """Returns the last grid, whose cells are 32 pixels wide."""
         pixels = (image.astype(jnp.float32) - MEAN) / DEVIATION
-        states = nn.relu6(self.stem(widen(pixels, self.cell_size)))
+        states = nn.relu6(self.stem(pad_to_multiple(pixels, self.cell_size)))
         for block in self.blocks:
             states = block(states)
         return nn.relu6(self.head(states))

@@ -56,12 +56,12 @@ class LuongSeq2Seq(nn.Module):
     (2, 4, 100)
 
     Attributes:
-        attention: makes the attention, one of `zoo.layers.state_attention`.
+        look: the attention, one of `zoo.layers.state_attention`.
         cell: makes one layer's cell.
         dropout_rate: of embeddings and output features.
     """
 
-    attention: Callable[[], StateAttention]
+    look: StateAttention
     cell: Callable[[], nn.Module]
     vocab_size: int
     model_dim: int
@@ -77,7 +77,6 @@ class LuongSeq2Seq(nn.Module):
         self.target_embedding = Embedding(self.vocab_size, self.model_dim)
         self.encoder = RNN(self.cell, self.num_layers, reverse=True)
         self.decoder = [self.cell() for _ in range(self.num_layers)]
-        self.look = self.attention()
         # The part of the first layer's input matrix that meets the fed vector.
         self.feed_kernel = self.param(
             "feed_kernel",
@@ -197,12 +196,12 @@ def build(config: LuongConfig) -> LuongSeq2Seq:
     """Returns the module that a configuration describes."""
     width = config.model_dim
     attentions = {
-        "dot": DotAttention,
-        "general": partial(GeneralAttention, width),
-        "concat": partial(AdditiveAttention, width, width),
+        "dot": DotAttention(),
+        "general": GeneralAttention(width),
+        "concat": AdditiveAttention(width, width),
     }
     return LuongSeq2Seq(
-        attention=attentions[config.score],
+        look=attentions[config.score],
         cell=partial(LSTMCell, width),
         vocab_size=config.vocab_size,
         model_dim=width,

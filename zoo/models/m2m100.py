@@ -7,23 +7,20 @@ from the id of padding.
 
 from functools import partial
 
-from zoo.layers.blocks import DecoderBlock, EncoderBlock, pre_norm
+from zoo.layers.blocks import pre_norm
 from zoo.layers.embeddings import BiasedEmbedding
 from zoo.layers.positions import FairseqPositions
 from zoo.models.configs import M2M100Config
-from zoo.models.transformer import Transformer, block_parts, common_fields
+from zoo.models.transformer import Transformer, block_parts, fields_of
 
 
 def build(config: M2M100Config) -> Transformer:
     """Returns the module that a configuration describes."""
-    parts = block_parts(config, config.activation)
+    parts = block_parts(config, config.activation) | {"residual": pre_norm}
     positions = partial(FairseqPositions, config.pad_id + 1)
     return Transformer(
-        encoder_block=partial(EncoderBlock, **parts, residual=pre_norm),
-        decoder_block=partial(DecoderBlock, **parts, residual=pre_norm),
-        encoder_positions=positions,
-        decoder_positions=positions,
-        make_embedding=BiasedEmbedding,
+        source_positions=positions(),
+        target_positions=positions(),
         final_norm=parts["norm"],
-        **common_fields(config),
+        **fields_of(config, parts, BiasedEmbedding),
     )

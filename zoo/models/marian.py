@@ -7,26 +7,20 @@ vector of zeros, so that there is no start token to learn. The sinusoids are tho
 MarianMTModel in Hugging Face's Transformers.
 """
 
-from functools import partial
-
-from zoo.layers.blocks import DecoderBlock, EncoderBlock
 from zoo.layers.embeddings import BiasedEmbedding, Embedding
 from zoo.layers.positions import SinusoidalPositions
 from zoo.models.configs import MarianConfig, SeparateMarianConfig
-from zoo.models.transformer import Transformer, block_parts, common_fields
+from zoo.models.transformer import Transformer, block_parts, fields_of
 
 
 def build(config: MarianConfig) -> Transformer:
     """Returns the module that a configuration describes."""
     parts, source = block_parts(config, config.activation), None
     if isinstance(config, SeparateMarianConfig):
-        source = partial(Embedding, config.source_vocab_size, config.model_dim)
+        source = Embedding(config.source_vocab_size, config.model_dim)
     return Transformer(
-        encoder_block=partial(EncoderBlock, **parts),
-        decoder_block=partial(DecoderBlock, **parts),
-        encoder_positions=SinusoidalPositions,
-        decoder_positions=SinusoidalPositions,
-        make_embedding=BiasedEmbedding,
-        make_source_embedding=source,
-        **common_fields(config),
+        source_positions=SinusoidalPositions(),
+        target_positions=SinusoidalPositions(),
+        source_embedding=source,
+        **fields_of(config, parts, BiasedEmbedding),
     )

@@ -7,24 +7,22 @@ Multilingual Pretraining and Finetuning".
 
 from functools import partial
 
-from zoo.layers.blocks import DecoderBlock, EncoderBlock, pre_norm
+from zoo.layers.blocks import pre_norm
 from zoo.layers.embeddings import BiasedEmbedding, UnscaledEmbedding
 from zoo.layers.positions import LearnedPositions
 from zoo.models.configs import MBartConfig
-from zoo.models.transformer import Transformer, block_parts, common_fields
+from zoo.models.transformer import Transformer, block_parts, fields_of
 
 
 def build(config: MBartConfig) -> Transformer:
     """Returns the module that a configuration describes."""
-    parts = block_parts(config, config.activation)
+    parts = block_parts(config, config.activation) | {"residual": pre_norm}
     positions = partial(LearnedPositions, config.model_dim, config.max_positions)
+    embedding = BiasedEmbedding if config.scaled else UnscaledEmbedding
     return Transformer(
-        encoder_block=partial(EncoderBlock, **parts, residual=pre_norm),
-        decoder_block=partial(DecoderBlock, **parts, residual=pre_norm),
-        encoder_positions=positions,
-        decoder_positions=positions,
-        make_embedding=BiasedEmbedding if config.scaled else UnscaledEmbedding,
+        source_positions=positions(),
+        target_positions=positions(),
         embedding_norm=parts["norm"],
         final_norm=parts["norm"],
-        **common_fields(config),
+        **fields_of(config, parts, embedding),
     )

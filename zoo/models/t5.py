@@ -11,13 +11,13 @@ from functools import partial
 import flax.linen as nn
 
 from zoo.layers.attention import MultiHeadAttention
-from zoo.layers.blocks import DecoderBlock, EncoderBlock, pre_norm
+from zoo.layers.blocks import pre_norm
 from zoo.layers.embeddings import Embedding, UntiedEmbedding
 from zoo.layers.feedforward import FeedForward, GatedFeedForward
 from zoo.layers.norms import RMSNorm
 from zoo.layers.positions import RelativePositions
 from zoo.models.configs import T5Config
-from zoo.models.transformer import Transformer, common_fields
+from zoo.models.transformer import Transformer, fields_of
 
 
 def build(config: T5Config) -> Transformer:
@@ -42,9 +42,8 @@ def build(config: T5Config) -> Transformer:
         "dropout_rate": config.dropout_rate,
     }
 
-    def positions(bidirectional: bool) -> partial:
-        return partial(
-            RelativePositions,
+    def positions(bidirectional: bool) -> RelativePositions:
+        return RelativePositions(
             config.num_heads,
             bidirectional,
             config.num_buckets,
@@ -52,13 +51,10 @@ def build(config: T5Config) -> Transformer:
         )
 
     return Transformer(
-        encoder_block=partial(EncoderBlock, **parts),
-        decoder_block=partial(DecoderBlock, **parts),
-        encoder_positions=positions(True),
-        decoder_positions=positions(False),
-        make_embedding=Embedding if config.tied else UntiedEmbedding,
+        source_positions=positions(True),
+        target_positions=positions(False),
         final_norm=RMSNorm,
-        **common_fields(config),
+        **fields_of(config, parts, Embedding if config.tied else UntiedEmbedding),
     )
 
 

@@ -5,7 +5,8 @@ and one table embeds both sides and scores the output. The positions are the pap
 sinusoids or one of their successors; see `zoo.layers.positions`.
 
 To try another part, copy `build` and pass it: the modules below never ask which
-attention, feed-forward, norm or residual they were given.
+attention, feed-forward, norm or residual they were given. What a model has once is
+passed as the module itself, what it has several times as what makes it.
 """
 
 from collections.abc import Callable
@@ -46,8 +47,9 @@ class Past(NamedTuple):
 
     Attributes:
         ancestors: the number that each hypothesis had when it wrote each position.
-        caches: each layer's keys and values, [B, H, E, TW] and [B, H, TW, E], those of
-            all hypotheses at one position beside each other.
+        caches: each layer's keys and values, [B, N, E, TW] and [B, N, TW, E], of as
+            many heads as the keys have; those of all hypotheses at one position stand
+            beside each other.
     """
 
     ancestors: Int[Array, "B W T"]
@@ -73,12 +75,13 @@ class Transformer(nn.Module):
     Attributes:
         encoder_block: makes one block of the encoder.
         decoder_block: makes one block of the decoder.
-        encoder_positions: says where the tokens of a source stand.
-        decoder_positions: says where the tokens of a target stand.
+        embedding: embeds both sides and scores the output.
+        source_positions: where the tokens of a source stand.
+        target_positions: where the tokens of a target stand; a learned table that is
+            the same object on both sides is one table.
         dropout_rate: of the embeddings.
         num_decoder_layers: None for as many as the encoder has.
-        make_embedding: makes what embeds both sides and scores the output.
-        make_source_embedding: makes what embeds the source; None for the same.
+        source_embedding: embeds the source, if `embedding` does not.
         zero_start: the decoder reads zeros in the place of the start token.
         final_norm: makes the norm at the end of a stack, for blocks with `pre_norm`.
         embedding_norm: makes the norm of the embeddings of a side, positions included.
@@ -86,26 +89,31 @@ class Transformer(nn.Module):
 
     encoder_block: Callable[[], nn.Module]
     decoder_block: Callable[[], nn.Module]
-    encoder_positions: Callable[[], Positions]
-    decoder_positions: Callable[[], Positions]
-    vocab_size: int
-    model_dim: int
+    embedding: Embedding
+    source_positions: Positions
+    target_positions: Positions
     num_layers: int
     dropout_rate: float
     pad_id: int = 0
     start_id: int = 1
     eos_id: int = 2
     num_decoder_layers: int | None = None
-    make_embedding: Callable[[int, int], Embedding] = Embedding
-    make_source_embedding: Callable[[], Embedding] | None = None
+    source_embedding: Embedding | None = None
     zero_start: bool = False
     final_norm: Callable[[], Callable] = no_norm
     embedding_norm: Callable[[], Callable] = no_norm
 
+    @property
+    def vocab_size(self) -> int:
+        """Returns how many tokens the model scores."""
+        return self.embedding.vocab_size
+
+    @property
+    def model_dim(self) -> int:
+        """Returns the width of the states."""
+        return self.embedding.model_dim
+
     def setup(self):
-        self.embedding = self.make_embedding(self.vocab_size, self.model_dim)
-        if self.make_source_embedding is not None:
-            self.source_embedding = self.make_source_embedding()
         self.encoder = [self.encoder_block() for _ in range(self.num_layers)]
         num_decoder_layers = self.num_decoder_layers or self.num_layers
         self.decoder = [self.decoder_block() for _ in range(num_decoder_layers)]
@@ -113,8 +121,6 @@ class Transformer(nn.Module):
         self.decoder_norm = self.final_norm()
         self.source_norm = self.embedding_norm()
         self.target_norm = self.embedding_norm()
-        self.source_positions = self.encoder_positions()
-        self.target_positions = self.decoder_positions()
         self.drop = Dropout(self.dropout_rate)
 
     def __call__(
@@ -203,8 +209,7 @@ class Transformer(nn.Module):
             mask = segment_mask(segments, segments)
         self.source_positions.check(len(places))
         bias = self.source_positions.bias(places, places)
-        separate = self.make_source_embedding is not None
-        states = (self.source_embedding if separate else self.embedding)(source)
+        states = (self.source_embedding or self.embedding)(source)
         states = self.source_norm(self.source_positions.embed(states, positions))
         return self._memory(states, valid, mask, bias, positions, deterministic)
 
@@ -319,10 +324,25 @@ def block_parts(config: Any, activation: str = "relu") -> dict[str, Any]:
     }
 
 
-def common_fields(config: Any) -> dict[str, Any]:
-    """Returns the fields of a configuration that a Transformer has by the same name."""
+def fields_of(
+    config: Any,
+    parts: dict[str, Any],
+    embedding: Callable[[int, int], Embedding] = Embedding,
+) -> dict[str, Any]:
+    """Returns the fields of a Transformer that are alike in every family.
+
+    Args:
+        config: of any family; what it has by the name of a field is that field.
+        parts: of a block of either side.
+        embedding: makes the table of so many tokens and such a width.
+    """
     names = {field.name for field in fields(Transformer)}
-    return {name: value for name, value in asdict(config).items() if name in names}
+    return {
+        "encoder_block": partial(EncoderBlock, **parts),
+        "decoder_block": partial(DecoderBlock, **parts),
+        "embedding": embedding(config.vocab_size, config.model_dim),
+        **{name: value for name, value in asdict(config).items() if name in names},
+    }
 
 
 def build(config: TransformerConfig) -> Transformer:
@@ -331,22 +351,19 @@ def build(config: TransformerConfig) -> Transformer:
     if config.positions == "rotary":
         parts["attention"] = partial(parts["attention"], rotate=rotate)
     return Transformer(
-        encoder_block=partial(EncoderBlock, **parts),
-        decoder_block=partial(DecoderBlock, **parts),
-        encoder_positions=_positions(config, bidirectional=True),
-        decoder_positions=_positions(config, bidirectional=False),
-        **common_fields(config),
+        source_positions=_positions(config, bidirectional=True),
+        target_positions=_positions(config, bidirectional=False),
+        **fields_of(config, parts),
     )
 
 
-def _positions(
-    config: TransformerConfig, *, bidirectional: bool
-) -> Callable[[], Positions]:
-    """Returns what makes the positions of one stack."""
-    return {
+def _positions(config: TransformerConfig, *, bidirectional: bool) -> Positions:
+    """Returns the positions of one side."""
+    make: Callable[[], Positions] = {
         "sinusoidal": SinusoidalPositions,
         "learned": partial(LearnedPositions, config.model_dim, config.max_positions),
         "rotary": Positions,
         "relative": partial(RelativePositions, config.num_heads, bidirectional),
         "alibi": partial(AlibiPositions, config.num_heads),
     }[config.positions]
+    return make()

@@ -76,8 +76,9 @@ def _as_marian(model: Transformer, params: Any) -> Transformer:
         )
     )
     # Without a bias of the logits is with one of zeros.
-    biased = model.make_embedding is not Embedding
-    return plain if biased else plain.clone(make_embedding=Embedding)
+    biased = type(model.embedding) is not Embedding
+    unbiased = Embedding(model.vocab_size, model.model_dim)
+    return plain if biased else plain.clone(embedding=unbiased)
 
 
 def _traits(model: Transformer, params: Any) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def _traits(model: Transformer, params: Any) -> dict[str, Any]:
         "source_positions": bound.source_positions,
         "target_positions": bound.target_positions,
         "embedding": bound.embedding,
-        "source_embedding": model.make_source_embedding,
+        "source_embedding": bound.source_embedding,
         "final_norm": model.final_norm,
         "embedding_norm": model.embedding_norm,
     }

@@ -1,4 +1,4 @@
-"""Directories from the hub, by the library `huggingface_hub`, without programs."""
+"""Directories from the hub, fetched by `huggingface_hub`, never with code to run."""
 
 import re
 from pathlib import Path

@@ -1,6 +1,5 @@
 """The parameters of any model as a safetensors file, bit for bit."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,20 +12,22 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zoo.errors import InputError
+from zoo.files import write_whole
 
 
 def save_params(params: Any, path: str | Path) -> None:
     """Writes the parameters of any model to a safetensors file, at once or not at all.
 
     Raises:
-        InputError: the file exists already.
+        InputError: the file exists already, or cannot be written.
     """
+    from safetensors.numpy import save
+
     path = Path(path)
     if path.exists():
         raise InputError(f"{path} exists already; choose another file")
-    with beside(path) as partial_path:
-        write_tensors(flatten_dict(jax.device_get(params), sep="/"), partial_path)
-        os.replace(partial_path, path)
+    tensors = flatten_dict(jax.device_get(params), sep="/")
+    write_whole(path, save(_contiguous(tensors)))
 
 
 def load_params(path: str | Path) -> Any:
@@ -58,8 +59,9 @@ def write_tensors(
     """Writes a safetensors file."""
     from safetensors.numpy import save_file
 
-    save_file(
-        {name: np.ascontiguousarray(array) for name, array in tensors.items()},
-        path,
-        metadata,
-    )
+    save_file(_contiguous(tensors), path, metadata)
+
+
+def _contiguous(tensors: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Returns arrays whose bytes lie as safetensors writes them."""
+    return {name: np.ascontiguousarray(array) for name, array in tensors.items()}

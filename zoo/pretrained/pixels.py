@@ -19,7 +19,7 @@ FILE, WHOLE_FILE = "preprocessor_config.json", "processor_config.json"
 BILINEAR, BICUBIC = 2, 3  # of PIL.Image.Resampling
 
 
-def squares_kernel(kernel: np.ndarray) -> np.ndarray:
+def patch_kernel(kernel: np.ndarray) -> np.ndarray:
     """Returns torch's convolution [D, C, P, P] as the map of a square, [P P C, D]."""
     return kernel.transpose(2, 3, 1, 0).reshape(-1, len(kernel))
 

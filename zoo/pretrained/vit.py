@@ -34,8 +34,8 @@ from zoo.pretrained.fields import MOST_LAYERS
 from zoo.pretrained.pixels import (
     cropping,
     folded,
+    patch_kernel,
     required,
-    squares_kernel,
     squashing,
 )
 
@@ -208,7 +208,7 @@ def patch_rules(theirs: str, ours: str, class_token: str) -> list[Rule]:
     """
     projection = rf"{theirs}patch_embeddings\.projection"
     return [
-        Rule(rf"{projection}\.weight", f"{ours}/projection/kernel", squares_kernel),
+        Rule(rf"{projection}\.weight", f"{ours}/projection/kernel", patch_kernel),
         Rule(rf"{projection}\.bias", f"{ours}/projection/bias"),
         Rule(rf"{theirs}cls_token", class_token),
         Rule(rf"{theirs}position_embeddings", f"{ours}/positions"),
@@ -261,7 +261,7 @@ def clip_rules(config: VisionTransformerConfig) -> list[Rule]:
         Rule(
             rf"{patches}patch_embedding\.weight",
             "patches/projection/kernel",
-            squares_kernel,
+            patch_kernel,
         ),
         Rule(rf"{patches}patch_embedding\.bias", "patches/projection/bias"),
         Rule(rf"{patches}class_embedding", "class_token"),

@@ -1,4 +1,4 @@
-"""How a run learns, in numbers; without jax, so that a command can list its options."""
+"""How a run learns, in numbers; free of jax, so that a command can list its options."""
 
 from dataclasses import dataclass
 from typing import Literal

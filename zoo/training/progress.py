@@ -1,4 +1,4 @@
-"""How a run goes, told to a person on the terminal and to `metrics.jsonl`."""
+"""Progress of a run, on the terminal for a person and in `metrics.jsonl`."""
 
 import time
 

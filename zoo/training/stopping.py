@@ -1,4 +1,4 @@
-"""Being asked to stop: Ctrl-C, and the SIGTERM of a scheduler."""
+"""Requests to stop: Ctrl-C, and the SIGTERM of a scheduler."""
 
 import os
 import signal

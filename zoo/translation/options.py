@@ -22,7 +22,7 @@ class Defaults:
         max_length: of a translation in subwords; None leaves it to the source's.
         banned: tokens that are never written.
         forced_end: whether a translation that is cut ends all the same.
-        min_length: of a translation in subwords, as `Constraints` has it.
+        min_length: as `Constraints` has it.
         no_repeated_ngram: as `Constraints` has it.
     """
 
@@ -70,8 +70,8 @@ class Constraints:
     0
 
     Attributes:
-        min_length: in subwords, end of sentence and prefix included, as for the
-            maximum.
+        min_length: in subwords, end of sentence and prefix included, as for
+            `max_length`.
         no_repeated_ngram: no run of so many subwords comes twice; 0 allows all.
         banned: words, or several with spaces between, that must not appear; see
             `zoo.decoding.words`. With a tokenizer that keeps case, in this case alone.

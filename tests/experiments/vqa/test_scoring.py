@@ -110,6 +110,6 @@ def test_the_loss_of_written_answers_is_in_nats_an_answer():
         "labels": jnp.array([[0, 1, -1]]),
         "valid": jnp.array([[True, True, False]]),
     }
-    loss = _loss_of_words(Uniform(), table, {}, batch, None, smoothing=0.0)
+    loss = _loss_of_words(Uniform(), table, {}, batch, None, label_smoothing=0.0)
     assert float(loss.count) == 2
     assert float(loss.plain) == pytest.approx(5 * np.log(7), rel=1e-5)
