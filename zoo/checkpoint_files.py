@@ -260,10 +260,15 @@ def _require_equal(checkpoint: Path, saved: dict[str, str], asked: dict[str, str
 
 
 def _placed(leaf: Any) -> Any:
-    """Returns an abstract array that says where it goes, by default as jnp.zeros."""
+    """Returns an abstract array that says where it goes, by default as jnp.zeros.
+
+    Of several hosts each has a first device of its own.
+    """
     if isinstance(leaf, np.ndarray | np.generic):
         return np.asarray(leaf)
-    sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(
+        jax.local_devices()[0]
+    )
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 

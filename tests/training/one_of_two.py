@@ -25,7 +25,7 @@ from experiments.command import on_hosts
 from tests.test_spreading import measured
 from tests.training import test_devices as devices
 from tests.training.test_faults import linear
-from zoo.checkpoints import Checkpoints
+from zoo.checkpoints import Checkpoints, restore_params
 from zoo.data.loading import made_ahead
 from zoo.errors import InputError
 from zoo.training.config import HostsConfig, OptimizerConfig, TrainingConfig
@@ -56,6 +56,10 @@ def train_as_one(folder):
     with Checkpoints(folder / "begun") as checkpoints:
         abstract = init_state(params, devices.OPTIMIZER)
         step, state, _ = checkpoints.restore_newest(abstract)
+    # As a run's translator is read, when nothing says on which device.
+    shapes = jax.eval_shape(lambda: params)
+    weights = restore_params(folder / "begun", step, shapes)
+    jax.tree.map(np.testing.assert_array_equal, weights, state.params)
     state = driver.place(state)
     for batch in list(devices.batches(10))[step:]:
         own = own_share().rows(devices.ROWS)
