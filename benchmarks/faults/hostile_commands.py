@@ -1,8 +1,8 @@
 """Gives the commands what `benchmarks.faults.hostile` gives the readers of files.
 
 Each case is a process of its own, as a user starts it: it must end with a status other
-than 0 and a last line that says what is wrong, or have read what was sound after all, and
-take at most 512 MB more than the same command takes for a sound file.
+than 0 and a last line that says what is wrong, or have read what was sound after all,
+and take at most 512 MB more than the same command takes for a sound file.
 
     python -m benchmarks.faults.hostile_commands --cases 2
 """
