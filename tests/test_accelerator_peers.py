@@ -86,7 +86,10 @@ def test_what_is_measured_beside_a_peer_is_written(tmp_path, monkeypatch):
         0.25,
         0.125,
     )
-    assert report["environment"]["versions"]["torch"] == str(torch.__version__)
+    # The package may leave out for which CUDA it was built.
+    told = report["environment"]["versions"]["torch"]
+    assert told
+    assert str(torch.__version__).startswith(told)
     assert (tmp_path / "accelerators-searches.json").exists()
 
 
