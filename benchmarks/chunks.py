@@ -9,6 +9,7 @@ chunks: the scores of one attention alone would be a gigabyte, and there are twe
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,12 @@ class Ours(training.Ours):
     """Updates of a Transformer that reads keys in chunks."""
 
     def build(self, row: training.Row) -> Any:
-        from benchmarks.attentions import ChunkedAttention, with_attention
+        from benchmarks.attentions import with_attention
+        from zoo.layers.chunked_attention import ChunkedAttention
 
-        return with_attention(super().build(row), ChunkedAttention)
+        return with_attention(
+            super().build(row), partial(ChunkedAttention, chunk_size=512)
+        )
 
 
 def measure(row: training.Row) -> dict[str, Any]:

@@ -15,16 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import attentions
 from benchmarks.accelerators import attention, command, recipe, updates, utilisation
 from benchmarks.accelerators.prepare import prepare
-from benchmarks.attentions import ChunkedAttention, FusedAttention, with_attention
+from benchmarks.attentions import FusedAttention, with_attention
 from experiments.translate.config import PRESETS
 from zoo import losses
 from zoo.catalogue import create_model
 from zoo.data.batching import training_batches
 from zoo.data.sources import FilesData
 from zoo.errors import InputError
+from zoo.layers.chunked_attention import ChunkedAttention
 from zoo.losses import sequence_loss
 from zoo.models.contract import initialize
 from zoo.pretrained.parameters import load_params
@@ -149,9 +149,10 @@ def test_attention_is_timed_where_it_is_the_same(tmp_path, monkeypatch):
     assert found["none"] == {"error": "NotImplementedError: no such shape"}
 
 
-@pytest.mark.parametrize("kind", [FusedAttention, ChunkedAttention])
-def test_other_attentions_are_that_of_the_zoo(kind, monkeypatch):
-    monkeypatch.setattr(attentions, "CHUNK_SIZE", 2)
+@pytest.mark.parametrize(
+    "kind", [FusedAttention, partial(ChunkedAttention, chunk_size=2)]
+)
+def test_other_attentions_are_that_of_the_zoo(kind):
     model = create_model("transformer-tiny", **updates.NARROW)
     source = inputs = jax.random.randint(jax.random.key(1), (2, 5), 3, 40)
     params = {"params": initialize(model, jax.random.key(0))}

@@ -10,6 +10,7 @@ and take at most 512 MB more than the same command takes for a sound file.
 import argparse
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -134,12 +135,6 @@ def megabytes_of_sound(folder: Path) -> float:
         found = outcome(one, limit=float("inf"))
         if found != "read":
             raise SystemExit(f"{' '.join(one)}: {found}")
-    return used_by_children()
-
-
-def used_by_children() -> float:
-    import resource
-
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
@@ -151,7 +146,7 @@ def checkpoints(folder: Path, rng: random.Random, cases: int) -> list[list[str]]
     shutil.rmtree(whole / "checkpoints" / "20")
     kinds = (damage.flipped_bit, damage.truncation, damage.deleted_file)
     commands = []
-    for number, kind in enumerate(rng.sample(kinds, cases)):
+    for number, kind in enumerate(rng.choices(kinds, k=cases)):
         shutil.copytree(whole, folder / f"{number}")
         kind(folder / f"{number}" / "checkpoints", rng)
         commands.append(translate(folder / f"{number}"))
