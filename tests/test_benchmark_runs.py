@@ -1,12 +1,14 @@
 """Small benchmarks of whole updates: plain ways, and long sentences."""
 
+import itertools
 import json
 from dataclasses import replace
 
 import pytest
 
-from benchmarks import chunks, dropout
+from benchmarks import chunks, dropout, exported
 from experiments.translate.config import PRESETS
+from experiments.translate.train import train
 from zoo.data.sources import FilesData
 
 
@@ -42,6 +44,35 @@ def test_the_plain_way_draws_from_jax(monkeypatch):
     bits = jax.random.bits(key, (1_000,), "uint32")
     assert ((drawn > 0) == (bits <= 2**31 - 1)).all()
     assert (drawn != drop(key, ones, 0.5)).any()
+
+
+def test_an_exported_run_is_translated_as_here(tmp_path, capsys):
+    pytest.importorskip("ctranslate2")
+    pytest.importorskip("transformers")
+    sentences = [" ".join(words) for words in itertools.permutations("abcde", 4)]
+    for split in ("train", "val", "test"):
+        for language in ("de", "en"):
+            (tmp_path / f"{split}.{language}").write_text("\n".join(sentences))
+    _, preset = PRESETS["multi30k-marian"]
+    sizes = {"num_layers": 1, "num_decoder_layers": 1, "vocab_size": 300}
+    training = {"num_buckets": 1, "tokens_per_batch": 256, "num_steps": 100}
+    config = replace(
+        preset,
+        model=replace(preset.model, **sizes, model_dim=32, mlp_dim=32, num_heads=2),
+        data=FilesData(folder=tmp_path, tokens="subwords", test="test"),
+        optimizer=replace(preset.optimizer, learning_rate=1e-2, warmup_steps=20),
+        training=replace(preset.training, **training, evaluation_interval=100),
+        workdir=tmp_path / "run",
+    )
+    train(config)
+    output = tmp_path / "exported.json"
+    exported.main([str(config.workdir), "--output", str(output)])
+    assert "CTranslate2, patience 2: " in capsys.readouterr().out
+    found = json.loads(output.read_text())
+    assert found["n"] == 120
+    result = json.loads((config.workdir / "result.json").read_text())
+    assert found["bleu"] == pytest.approx(result["metrics"]["bleu"])
+    assert found["ctranslate2"]["2"]["different"] <= 2
 
 
 def test_the_difference_of_means_is_told_in_standard_errors():

@@ -112,6 +112,12 @@ MAY_IMPORT = {
         "experiments.command",
         "experiments.translate",
     ),
+    "benchmarks.exported": (
+        "zoo",
+        "benchmarks",
+        "experiments.command",
+        "experiments.translate",
+    ),
     "notebooks": ("zoo", "experiments"),
     "tests": ("zoo", "experiments", "benchmarks", "tests"),
 }
