@@ -36,6 +36,29 @@ def differences(found, expected):
     return [pair for pair in zip(found, expected, strict=True) if len({*pair}) > 1]
 
 
+def tuning(source, folder):
+    """Returns the arguments of two tiny updates that begin with a directory.
+
+    Args:
+        folder: for the sentences and the run, `folder / "run"`.
+    """
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for split in ("train", "val", "test"):
+        for language, lines in (("de", HELD_OUT), ("en", map(reverse, HELD_OUT))):
+            (corpus / f"{split}.{language}").write_text("\n".join(lines) + "\n")
+    options = "--training.num-steps=2 --training.tokens-per-batch=800 "
+    options += "--training.num-buckets=1 --optimizer.learning-rate=1e-6 "
+    options += "--optimizer.warmup-steps=1 --data.max-length=40"
+    return [
+        "files",
+        f"--init-from={source}",
+        f"--data.folder={corpus}",
+        f"--workdir={folder / 'run'}",
+        *options.split(),
+    ]
+
+
 def num_reversed(found, text):
     return sum(a == reverse(b) for a, b in zip(found, text, strict=True))
 

@@ -3,12 +3,13 @@
 import json
 import shutil
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import zoo
-from experiments.translate import translate
+from experiments.translate import train, translate
 from experiments.translate.initial import read_initial
 from tests.pretrained.bart_models import (
     SPECIAL,
@@ -17,7 +18,7 @@ from tests.pretrained.bart_models import (
     same_strings,
     their_model,
 )
-from tests.pretrained.reversal import WORDS
+from tests.pretrained.reversal import HELD_OUT, WORDS, best, differences, tuning
 from zoo.data.json_tokens import JsonTokenizer
 from zoo.data.saved_tokens import load_tokenizer
 from zoo.pretrained import bart
@@ -74,6 +75,18 @@ def reverser(tmp_path_factory):
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_hugging_face_writes_the_same_strings(reverser, beam_size):
     same_strings(reverser, beam_size)
+
+
+def test_fine_tuning_begins_with_the_model_and_its_tokens(reverser, tmp_path):
+    *_, folder = reverser
+    train.main(tuning(folder, tmp_path))
+    begun, tuned = zoo.load(folder), zoo.load(tmp_path / "run")
+    text = ["ba de", *HELD_OUT[:3]]
+    assert tuned.tokenizer.encode(text) == begun.tokenizer.encode(text)
+    leaves = map(jax.tree.leaves, (tuned.params, begun.params))
+    moved = [np.abs(new - old).max() for new, old in zip(*leaves, strict=True)]
+    assert 0 < max(moved) < 1e-5
+    assert len(differences(best(tuned, HELD_OUT), best(begun, HELD_OUT))) <= 2
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -31,6 +31,7 @@ from tests.pretrained.reversal import (
     num_reversed,
     reverse,
     sentences,
+    tuning,
 )
 from zoo.data.batching import Bucket, pad_batch
 from zoo.data.marian_tokens import MarianTokenizer
@@ -223,27 +224,13 @@ def test_logits_are_hugging_faces_with_padded_batches(tmp_path):
 
 
 def test_fine_tuning_begins_with_the_model_and_its_tokens(exported, tmp_path, capsys):
-    folder, workdir = tmp_path / "corpus", tmp_path / "run"
-    folder.mkdir()
-    for split in ("train", "val", "test"):
-        for language, lines in (("de", HELD_OUT), ("en", map(reverse, HELD_OUT))):
-            (folder / f"{split}.{language}").write_text("\n".join(lines) + "\n")
-    options = "--training.num-steps=2 --training.tokens-per-batch=800 "
-    options += "--training.num-buckets=1 --optimizer.learning-rate=1e-6 "
-    options += "--optimizer.warmup-steps=1 --data.max-length=40"
     source = shutil.copytree(exported, tmp_path / "model")
     (source / "generation_config.json").write_text(
         '{"num_beams": 2, "length_penalty": 0.5, "bad_words_ids": [[359]]}'
     )
     begun, learned = zoo.load(source), read_initial(str(source)).params
     assert learned["embedding"]["bias"][359] == UNLIKELY  # smooth labels can bear it
-    arguments = [
-        "files",
-        f"--init-from={source}",
-        f"--data.folder={folder}",
-        f"--workdir={workdir}",
-        *options.split(),
-    ]
+    arguments, workdir = tuning(source, tmp_path), tmp_path / "run"
     train.main(arguments)
     assert json.loads((workdir / "result.json").read_text())["metrics"]["bleu"] > 50
     tuned = zoo.load(workdir)

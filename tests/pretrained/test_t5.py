@@ -2,12 +2,14 @@
 
 import io
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import sentencepiece
 
 import zoo
+from experiments.translate import train
 from tests.pretrained.reversal import (
     HELD_OUT,
     best,
@@ -16,6 +18,7 @@ from tests.pretrained.reversal import (
     learn,
     num_reversed,
     sentences,
+    tuning,
 )
 from zoo.data.saved_tokens import load_tokenizer
 from zoo.data.t5_tokens import T5Tokenizer
@@ -138,6 +141,18 @@ def test_hugging_face_writes_the_same_strings(reverser, beam_size):
     found = generate(*theirs, HELD_OUT, beam_size)
     assert num_reversed(found, HELD_OUT) > 10
     assert len(differences(best(zoo.load(folder), HELD_OUT, beam_size), found)) <= 2
+
+
+def test_fine_tuning_begins_with_the_model_and_its_tokens(reverser, tmp_path):
+    *_, folder = reverser
+    train.main(tuning(folder, tmp_path))
+    begun, tuned = zoo.load(folder), zoo.load(tmp_path / "run")
+    text = ["ba de", *HELD_OUT[:3]]
+    assert tuned.tokenizer.encode(text) == begun.tokenizer.encode(text)
+    leaves = map(jax.tree.leaves, (tuned.params, begun.params))
+    moved = [np.abs(new - old).max() for new, old in zip(*leaves, strict=True)]
+    assert 0 < max(moved) < 1e-5
+    assert len(differences(best(tuned, HELD_OUT), best(begun, HELD_OUT))) <= 2
 
 
 def test_tokens_are_the_models_and_sentinels_stand_for_nothing(tmp_path):
