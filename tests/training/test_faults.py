@@ -15,7 +15,7 @@ from zoo.errors import InputError
 from zoo.losses import TokenLoss
 from zoo.training.config import OptimizerConfig, TrainingConfig
 from zoo.training.devices import make_driver
-from zoo.training.faults import NUM_NORMS, is_harmless, no_faults, remember
+from zoo.training.faults import MAX_ROW, NUM_NORMS, is_harmless, no_faults, remember
 from zoo.training.optimizers import make_optimizer
 from zoo.training.run import Task, _other_plan, train_to_end
 from zoo.training.step import init_state, make_train_step
@@ -70,6 +70,27 @@ def test_before_norms_are_known_a_finite_one_will_do():
     assert harmless(faults, 1e6)
     assert not harmless(faults, math.inf)
     assert harmless(known([0.0] * NUM_NORMS), 1e6)  # nothing but padding until now
+
+
+def test_gradients_that_stay_long_are_usual_before_the_run_goes_back():
+    faults, made = known([1.0] * NUM_NORMS), []
+    for step in range(MAX_ROW):
+        made.append(harmless(faults, 50.0))
+        norm, last = jnp.float32(50.0), jnp.bool_(made[-1])
+        faults = remember(faults, jnp.int32(step), norm, last)
+    assert not any(made[: NUM_NORMS // 2])
+    assert all(made[NUM_NORMS // 2 :])
+    assert faults.longest < MAX_ROW
+
+
+def test_what_is_not_finite_is_never_usual():
+    faults = known([1.0] * NUM_NORMS)
+    for step in range(2 * NUM_NORMS):
+        norm = jnp.float32([math.nan, math.inf, 1e30][step % 3])
+        faults = remember(faults, jnp.int32(step), norm, jnp.bool_(False))
+    assert faults.longest >= MAX_ROW
+    assert harmless(faults, 10.0)
+    assert not harmless(faults, 11.0)
 
 
 def test_the_longest_row_is_remembered_with_its_end():

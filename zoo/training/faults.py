@@ -4,9 +4,11 @@ An update whose loss or gradient is not finite, or whose gradient is much longer
 than gradients have been and than what they are clipped to, is not made. The state
 remembers what that takes, so that the step stays one pure function and a resumed run
 judges as the whole one would have. The host looks only when it reads metrics anyway.
-Where updates were skipped one after the other, the parameters themselves may have gone
-astray: the run goes back to its last checkpoint and leaves those batches out, a few
-times.
+
+Gradients that stay long are no accident: where a model has come to a steep place, half
+a ring of them is skipped, and from then on they are what is usual. Where more were
+skipped one after the other, the parameters themselves may have gone astray: the run
+goes back to its last checkpoint and leaves those batches out, a few times.
 
 `optax.apply_if_finite` gives up in the end and applies an update of NaN.
 """
@@ -17,10 +19,10 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-NUM_NORMS = 32
+NUM_NORMS = 8
 MAX_RATIO = 10.0
 LARGEST_NORM = 1e18  # float32 ends at 3e38
-MAX_ROW = 5
+MAX_ROW = 5  # more than the half of a ring, which makes a length usual
 MAX_RETURNS = 3
 
 
@@ -28,7 +30,7 @@ class Faults(struct.PyTreeNode):
     """What is known of gradients so far.
 
     Attributes:
-        norms: of the last updates that were made, a ring, float32 [NUM_NORMS].
+        norms: of the last gradients, skipped ones too, a ring, float32 [NUM_NORMS].
         made: updates made, int32.
         skipped: updates not made, int32.
         row: how many of them came last, one after the other, int32.
@@ -58,7 +60,7 @@ def is_harmless(
 ) -> Bool[Array, ""]:
     """Returns whether an update may be made.
 
-    The loss must be finite, and the norm at most ten times the median of the last 32;
+    The loss must be finite, and the norm at most ten times the median of the last eight;
     before there are as many, any will do whose square is finite, as Adam needs it. A
     median below what gradients are clipped to counts as that: late in a run, where
     nearly everything is learned, the few gradients that still teach are many times
@@ -68,7 +70,7 @@ def is_harmless(
         clip_norm: to which gradients are clipped.
     """
     median = jnp.median(faults.norms)
-    known = (faults.made >= NUM_NORMS) & (median > 0)
+    known = (faults.made + faults.skipped >= NUM_NORMS) & (median > 0)
     usual = ~known | (norm <= MAX_RATIO * jnp.maximum(median, clip_norm))
     return jnp.isfinite(loss) & (norm < LARGEST_NORM) & usual  # NaN is not less
 
@@ -80,8 +82,9 @@ def remember(
     made: Bool[Array, ""],
 ) -> Faults:
     """Returns what is known after one more update, which was made or skipped."""
-    place = faults.made % NUM_NORMS
-    norms = faults.norms.at[place].set(jnp.where(made, norm, faults.norms[place]))
+    place = (faults.made + faults.skipped) % NUM_NORMS
+    known = jnp.where(norm < LARGEST_NORM, norm, faults.norms[place])
+    norms = faults.norms.at[place].set(known)
     row = jnp.where(made, 0, faults.row + 1)
     longer = row > faults.longest
     return Faults(
