@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ from experiments.vqa import convert
 from experiments.vqa.config import PRESETS
 from experiments.vqa.initial import with_tower
 from zoo.catalogue import build, config_from_json, config_to_json
-from zoo.models.efficientnet import EfficientNetLite, scaled_dim
+from zoo.models.efficientnet import DepthwiseConvolution, EfficientNetLite, scaled_dim
 from zoo.models.visual_configs import EfficientNetConfig
 from zoo.models.visual_contract import initialize, initialize_encoder
 from zoo.pretrained.directory import open_directory
@@ -58,6 +59,27 @@ def features(model, image):
 def picture(height, width):
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (2, height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(7, 8), (8, 7)])
+def test_shifted_grids_are_a_grouped_convolution(size, stride, shape):
+    plain = nn.Conv(6, (size, size), stride, "SAME", feature_group_count=6)
+    grid = jax.random.normal(jax.random.key(0), (2, *shape, 6))
+    params = plain.init(jax.random.key(1), grid)
+    params["params"]["bias"] += jnp.arange(6.0)
+
+    def total(module, params, grid):
+        outputs = module.apply(params, grid)
+        return (outputs**2).sum(), outputs
+
+    found, expected = (
+        jax.grad(total, argnums=(1, 2), has_aux=True)(module, params, grid)
+        for module in (DepthwiseConvolution(size, stride), plain)
+    )
+    for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_published_weights_see_as_torch_does(tmp_path):

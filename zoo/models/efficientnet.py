@@ -47,6 +47,50 @@ def scaled_dim(dim: int, width: float) -> int:
     return scaled + 8 if scaled < 0.9 * wanted else scaled
 
 
+class DepthwiseConvolution(nn.Module):
+    """Each channel is convolved with a kernel of its own, zeros around the grid.
+
+    A sum of shifted grids, since there is nothing to multiply matrices for: XLA's
+    grouped convolution is 4 to 13 times slower on a CPU.
+
+    >>> import jax
+    >>> depthwise = DepthwiseConvolution(size=3, stride=2)
+    >>> arguments = jax.random.key(0), jnp.ones((1, 15, 16, 4))
+    >>> jax.eval_shape(depthwise.init_with_output, *arguments)[0].shape
+    (1, 8, 8, 4)
+
+    Attributes:
+        size: of the kernel.
+    """
+
+    size: int
+    stride: int
+
+    @nn.compact
+    def __call__(
+        self, inputs: Float[Array, "B Y X C"]
+    ) -> Float[Array, "B Rows Cols C"]:
+        """Returns every cell of the grid, or each that many cells."""
+        channels = inputs.shape[-1]
+        shape = (self.size, self.size, 1, channels)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        outputs = self.param("bias", nn.initializers.zeros, (channels,))
+        lengths = [-(-length // self.stride) for length in inputs.shape[1:3]]
+        ends = [(length - 1) * self.stride + 1 for length in lengths]
+        missing = [
+            max(end + self.size - 1 - length, 0)
+            for end, length in zip(ends, inputs.shape[1:3], strict=True)
+        ]
+        around = [(length // 2, length - length // 2) for length in missing]
+        grid = jnp.pad(inputs, ((0, 0), *around, (0, 0)))
+        for row in range(self.size):
+            for column in range(self.size):
+                rows = slice(row, row + ends[0], self.stride)
+                columns = slice(column, column + ends[1], self.stride)
+                outputs = outputs + grid[:, rows, columns] * kernel[row, column, 0]
+        return outputs
+
+
 class InvertedBottleneck(nn.Module):
     """Wider, depthwise, narrower; around it a residual where shapes allow.
 
@@ -78,13 +122,7 @@ class InvertedBottleneck(nn.Module):
         states = inputs
         if self.expansion > 1:
             states = nn.relu6(convolution(wide, (1, 1), name="expand")(states))
-        depthwise = convolution(
-            wide,
-            (self.size, self.size),
-            strides=self.stride,
-            feature_group_count=wide,
-            name="depthwise",
-        )
+        depthwise = DepthwiseConvolution(self.size, self.stride, name="depthwise")
         states = nn.relu6(depthwise(states))
         states = convolution(self.dim, (1, 1), name="project")(states)
         return states + inputs if states.shape == inputs.shape else states

@@ -60,11 +60,11 @@ def is_harmless(
 ) -> Bool[Array, ""]:
     """Returns whether an update may be made.
 
-    The loss must be finite, and the norm at most ten times the median of the last eight;
-    before there are as many, any will do whose square is finite, as Adam needs it. A
-    median below what gradients are clipped to counts as that: late in a run, where
-    nearly everything is learned, the few gradients that still teach are many times
-    longer than the others, and clipping bounds what they do.
+    The loss must be finite, and the norm at most ten times the median of the last
+    eight; before there are as many, any will do whose square is finite, as Adam needs
+    it. A median below what gradients are clipped to counts as that: late in a run,
+    where nearly everything is learned, the few gradients that still teach are many
+    times longer than the others, and clipping bounds what they do.
 
     Args:
         clip_norm: to which gradients are clipped.
