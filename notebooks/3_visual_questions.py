@@ -13,8 +13,8 @@
 # # Visual questions
 #
 # A picture, a question, an answer. A model that is right has perhaps looked; perhaps it
-# only knows what is usually answered. This notebook draws where a model looks, counts how
-# often that is where it should, and then takes the picture away to see what an answer owes
+# only knows what is usually answered. This notebook has two models that look in different
+# ways, draws where they look, and then takes the picture away to see what an answer owes
 # to it.
 
 # %%
@@ -28,9 +28,10 @@ import zoo
 from experiments.vqa.config import data_from_json
 from experiments.vqa.drawing import choose, sheet_of
 from experiments.vqa.scoring import controls, measure_looks, scores_of
+from experiments.vqa.viewing import looks_of
 from zoo.data.vqa.examples import select
-from zoo.looks import Seen, looks_of_answer
-from zoo.overlays import overlay
+from zoo.looks import Look, Seen, looks_of_answer
+from zoo.overlays import overlay, sheet
 from zoo.plots import LINE_COLOURS
 from zoo.runs import read_config
 from zoo.vqa_metrics import accuracy
@@ -62,9 +63,10 @@ for panel, number in zip(
 print(f"{len(test.questions):,} questions about {len(set(test.image_of))} pictures")
 
 # %% [markdown]
-# ## 2. A question that looks
+# ## 2. Two ways to look
 #
-# A small convolutional network makes of a picture a grid of regions $v_1 \dots v_R$.
+# A small convolutional network makes of a picture a grid of regions $v_1 \dots v_R$. From
+# there the models part.
 #
 # *Stacked attention* (Yang et al. 2016). A recurrent network reads the question into a
 # vector $u_0$. It looks at all regions, adds what it saw to what it knew, and, knowing
@@ -76,11 +78,21 @@ print(f"{len(test.questions):,} questions about {len(set(test.image_of))} pictur
 # This is Bahdanau's attention with the question in the place of the writer, and regions in
 # that of words. Each $k$ is a *glimpse*; ours has two.
 #
-# (MCAN, where the picture looks at the question, is `zoo/models/mcan.py`.)
+# *MCAN* (Yu et al. 2019). The blocks are those of the Transformer. Words look at words
+# (self-attention); then regions look at regions, and at the words (guided attention):
+#
+# $$X' = \text{Attention}(X, X, X), \qquad
+# Y' = \text{Attention}(Y, Y, Y), \qquad
+# Y'' = \text{Attention}(Y', X', X').$$
+#
+# So here it is the picture that looks at the question. In the end a softmax over the
+# regions says how much of each goes into the answer, and that is what we can draw beside
+# the glimpses.
 
 # %%
 answerers = {
     "stacked attention": zoo.load(WEIGHTS / "easy-vqa"),
+    "MCAN": zoo.load(WEIGHTS / "easy-vqa-mcan"),
 }
 scores = {}
 for name, answerer in answerers.items():
@@ -106,6 +118,44 @@ sheet_of(answerers["stacked attention"], test, places)
 # of shape, it looks at edges and corners, for a circle and a rectangle are the same in the
 # middle. Nobody has told it either. The last two rows are mistakes, which are rare and both
 # about very small shapes: it had looked at the right place, or right beside it.
+
+# %%
+sheet_of(answerers["MCAN"], test, places)
+
+# %% [markdown]
+# MCAN is nearly as often right, and its picture says next to nothing: every cell gets two
+# percent, whatever is asked. Before the regions are pooled they have looked at each other
+# and at the words, so each of them already carries the answer, and it hardly matters which
+# is taken. Look one step earlier, then. In the guided layers each region looks at the
+# words; here is for each word how much the regions look at it:
+
+# %%
+number = places[1]
+image = test.images[int(test.image_of[number])]
+question = test.questions[number]
+guided = next(x for x in looks_of(answerers["MCAN"], image, question) if x.by_cells)
+best = answerers["MCAN"].answer(image, question)[0]
+sheet(
+    [
+        Seen(
+            picture=image,
+            question=question,
+            predicted=best.text,
+            probability=best.probability,
+            looks=[
+                Look(f'"{word}"', [word], weights[None])
+                for word, weights in zip(guided.looking, guided.weights, strict=True)
+            ],
+            grid=answerers["MCAN"].grid,
+        )
+    ],
+    inches=1.3,
+)
+
+# %% [markdown]
+# Here the shape stands out. Its cells look at the first words of the question, and those of
+# the ground at the later ones; "circle", which names it, is looked at by all alike. What the
+# weights mean is the model's own affair.
 
 # %% [markdown]
 # ## 4. Is it where it should be?
@@ -140,6 +190,17 @@ axes.set_xticks(range(len(groups)), groups)
 axes.set(ylabel="points at the shape, in percent", ylim=(0, 100))
 axes.spines[["top", "right"]].set_visible(False)
 figure.legend(loc="outside upper center", ncols=2, frameon=False)
+
+# %% [markdown]
+# MCAN's largest cell is mostly at the shape too, but its map is so flat that the shape gets
+# the share of weight that it would get by chance:
+
+# %%
+for (name, glimpse), look in bars.items():
+    print(
+        f"{name}, {glimpse}: {100 * look.all.attention_mass:.1f} % of the weight in the box; spread "
+        f"evenly, {100 * look.all.uniform_mass:.1f} %"
+    )
 
 # %% [markdown]
 # And it may point at the shape and not use what it sees. The test is an intervention: paint
@@ -178,7 +239,7 @@ for name, value in answered.items():
 #
 # ## 6. Your own picture
 #
-# `answer` takes any picture, a file or an array. Here is one that the model was never
+# `answer` takes any picture, a file or an array. Here is one that the models were never
 # prepared for: there has always been *one* shape of one colour.
 
 # %%
@@ -211,15 +272,15 @@ overlay(
 )
 
 # %% [markdown]
-# Asked for the rectangle, stacked attention says red as well, and is sure of it. With one
-# shape in every picture it never had to choose: "the colour of what is there" was good
+# Asked for the rectangle, stacked attention says red as well, and is sure of it; MCAN is as
+# sure of blue, whichever shape it is asked for. With one shape in every picture it never had to choose: "the colour of what is there" was good
 # enough, and a question that names a shape gave no reason to find it. What a model has not
 # been asked it has not learned, whatever its accuracy. `sort-of-clevr` (six objects) and
 # `clevr` ask for it.
 #
 # ## Where to go from here
 #
-# * `python -m experiments.vqa.train` makes this model in some four minutes;
+# * `python -m experiments.vqa.train` makes the first of these models in some four minutes;
 #   `experiments/vqa/README.md` has every number with its command.
 # * `python -m experiments.vqa.plot --output look.html` writes a page to look around in, and
 #   `python -m experiments.demo` asks your own pictures.
