@@ -10,7 +10,7 @@ from typing import Annotated, Any, Protocol
 
 import tyro
 
-from benchmarks.pairs import Difference, Make, largest_difference, measure
+from benchmarks.pairs import Difference, Make, measure, relative_distance
 from experiments.command import plain_console
 from zoo.errors import InputError, unknown
 from zoo.training.records import environment, write_json
@@ -44,8 +44,8 @@ def compare(
     arguments: list[str],
     *,
     description: str,
-    difference: Difference = largest_difference,
-    tolerances: Mapping[str, float] = types.MappingProxyType({"numbers": 1e-4}),
+    difference: Difference = relative_distance,
+    tolerances: Mapping[str, float] = types.MappingProxyType({"numbers": 1e-3}),
 ) -> None:
     """Measures as the command line says; writes after each row, and a table at the end.
 

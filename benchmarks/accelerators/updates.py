@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks import training
 from benchmarks.accelerators.command import add_rows, chosen, pair, parser_of
-from benchmarks.pairs import largest_difference, process_peak_bytes
+from benchmarks.pairs import process_peak_bytes, relative_distance
 
 NUM_CHECKED = 8  # rows of the batch; devices of a test divide them
 TOLERANCES = {"numbers": 5e-3}
@@ -157,7 +157,7 @@ def main(arguments: list[str]) -> None:
         Torch,
         output=asked.output,
         num_pairs=2 if asked.toy else NUM_PAIRS,
-        difference=largest_difference,
+        difference=relative_distance,
         tolerances=TOLERANCES,
         toy=asked.toy,
         named=asked.rows,

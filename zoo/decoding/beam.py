@@ -18,6 +18,7 @@ from zoo.decoding.hypotheses import (
     Hypotheses,
     best,
     hide_impossible,
+    k_largest,
     normalize,
     num_rows,
     read,
@@ -157,7 +158,7 @@ def _continuations(
     """
     batch, width, vocab_size = logits.shape
     each = min(2 * width, vocab_size)
-    likeliest, tokens = jax.lax.top_k(logits, each)  # [B, W, each]
+    likeliest, tokens = k_largest(logits, each)  # [B, W, each]
     total = (likeliest - normalizer + log_probs[:, :, None]).reshape(batch, -1)
     top, index = jax.lax.top_k(total, min(2 * width, total.shape[1]))  # [B, N]
     tokens = take(tokens.reshape(batch, -1), index)

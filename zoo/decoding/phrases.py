@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from zoo.decoding.hypotheses import IMPOSSIBLE, take
+from zoo.decoding.hypotheses import IMPOSSIBLE, k_largest, take
 
 BONUS = 1e9
 
@@ -143,7 +143,7 @@ def shared_continuations(
     logits = jnp.where(ends & (lacking > 0)[:, :, None], -jnp.inf, logits)
     each = min(width + 1 + progress.met.shape[2], vocab_size)
     wanted = phrases.wanted(progress, vocab_size)
-    _, tokens = jax.lax.top_k(jnp.where(wanted, logits + BONUS, logits), each)
+    _, tokens = k_largest(jnp.where(wanted, logits + BONUS, logits), each)
     total = jnp.take_along_axis(logits, tokens, axis=2) - normalizer  # [B, W, each]
     total = (total + log_probs[:, :, None]).reshape(batch, -1)
 

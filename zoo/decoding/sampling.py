@@ -17,6 +17,7 @@ from zoo.decoding.hypotheses import (
     Hypotheses,
     best,
     hide_impossible,
+    k_largest,
     normalize,
     num_rows,
     read,
@@ -151,7 +152,7 @@ def truncate(
     vocab_size = logits.shape[-1]
     if top_k is None and top_p is None:
         return logits, jnp.broadcast_to(jnp.arange(vocab_size), logits.shape)
-    logits, tokens = jax.lax.top_k(logits, min(top_k or vocab_size, vocab_size))
+    logits, tokens = k_largest(logits, min(top_k or vocab_size, vocab_size))
     if top_p is not None:
         probs = jax.nn.softmax(logits, axis=-1)
         before = jnp.cumsum(probs, axis=-1) - probs

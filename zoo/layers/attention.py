@@ -67,7 +67,7 @@ def weighted_sum(
     weights: Float[Array, "B H Q K"], value: Float[Array, "B K H E"]
 ) -> Float[Array, "B Q H E"]:
     """Returns the contexts: for each query and head, the values mixed by weight."""
-    return jnp.einsum("BHQK,BKHE->BQHE", weights, value)
+    return jnp.einsum("BHQK,BKHE->BHQE", weights, value).swapaxes(1, 2)
 
 
 def unrotated(heads: Array, positions: Array) -> Array:

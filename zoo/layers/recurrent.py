@@ -60,12 +60,14 @@ def lstm_step(
 def run(
     step: Callable[[State, Array], State],
     state: State,
-    projected: Float[Array, "B S G"],
-    valid: Bool[Array, "B S"],
+    projected: Float[Array, "S B G"],
+    valid: Bool[Array, "S B"],
     *,
     reverse: bool = False,
-) -> tuple[Float[Array, "B S D"], State]:
+) -> tuple[Float[Array, "S B D"], State]:
     """Returns the hidden state after every token, and the state after the last one.
+
+    Time leads, as a scan takes it.
 
     Args:
         step: maps (state, projected inputs of one time step) to the next state.
@@ -82,9 +84,8 @@ def run(
         )
         return new, hidden(new)
 
-    times = (projected.swapaxes(0, 1), valid.swapaxes(0, 1))
-    state, states = jax.lax.scan(one, state, times, reverse=reverse)
-    return states.swapaxes(0, 1), state
+    state, states = jax.lax.scan(one, state, (projected, valid), reverse=reverse)
+    return states, state
 
 
 def hidden(state: State) -> Float[Array, "*batch D"]:
@@ -212,17 +213,18 @@ class RNN(nn.Module):
         self, inputs: Float[Array, "B S D"], valid: Bool[Array, "B S"]
     ) -> tuple[Float[Array, "B S M"], list[State]]:
         """Returns the top layer's hidden states and every layer's final state."""
-        states, finals = inputs, []
+        # Time leads in between; what is projected is larger, and turned around slowly.
+        states, finals = inputs.swapaxes(0, 1), []
         for layer in self.layers:
             projected = layer.project(states)
             empty = layer.state(
                 jnp.zeros((inputs.shape[0], layer.model_dim), projected.dtype)
             )
             states, final = run(
-                layer.stepper(), empty, projected, valid, reverse=self.reverse
+                layer.stepper(), empty, projected, valid.T, reverse=self.reverse
             )
             finals.append(final)
-        return states, finals
+        return states.swapaxes(0, 1), finals
 
 
 class BidirectionalRNN(nn.Module):

@@ -103,7 +103,7 @@ class BahdanauSeq2Seq(nn.Module):
             state, context, weights = step(state, projected[:, None])
             return state, (hidden(state)[:, 0], context[:, 0], weights[:, 0])
 
-        projected = self.decoder.project(embedded).swapaxes(0, 1)  # [T, B, gates · D]
+        projected = self.decoder.project(embedded.swapaxes(0, 1))  # [T, B, gates · D]
         first = self.decoder.state(memory.first_state[:, None])
         _, outputs = jax.lax.scan(one, first, projected)
         states, contexts, weights = (leaf.swapaxes(0, 1) for leaf in outputs)

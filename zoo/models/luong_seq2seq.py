@@ -117,7 +117,7 @@ class LuongSeq2Seq(nn.Module):
             carry, weights = step(carry, projected[:, None])
             return carry, (carry.feed[:, 0], weights[:, 0])
 
-        projected = self.decoder[0].project(embedded).swapaxes(0, 1)  # [T, B, G]
+        projected = self.decoder[0].project(embedded.swapaxes(0, 1))  # [T, B, G]
         carry = self.start(memory, 1, inputs.shape[1])
         _, (features, weights) = jax.lax.scan(one, carry, projected)
         self.sow("intermediates", "weights", weights.swapaxes(0, 1)[:, None])

@@ -88,7 +88,7 @@ class RNNSeq2Seq(nn.Module):
         """Returns the output features under teacher forcing, before the output."""
         memory = self.encode(source, deterministic=deterministic)
         embedded = self.drop(self.target_embedding(inputs), deterministic=deterministic)
-        states = self._with_context(embedded, memory)
+        states = self._with_context(embedded, memory).swapaxes(0, 1)  # [T, B, D]
         for cell, state in zip(self.decoder, memory.states, strict=True):
             step = cell.stepper()
 
@@ -96,10 +96,8 @@ class RNNSeq2Seq(nn.Module):
                 state = step(state, projected)
                 return state, hidden(state)
 
-            projected = cell.project(states).swapaxes(0, 1)  # [T, B, G]
-            _, states = jax.lax.scan(one, state, projected)
-            states = states.swapaxes(0, 1)  # [B, T, D]
-        features = self._combine(states, embedded, memory)
+            _, states = jax.lax.scan(one, state, cell.project(states))
+        features = self._combine(states.swapaxes(0, 1), embedded, memory)
         return self.drop(features, deterministic=deterministic)
 
     def logits(self, features: Float[Array, "*axes D"]) -> Float[Array, "*axes V"]:
