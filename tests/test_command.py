@@ -1,5 +1,8 @@
 """What a command does around its work."""
 
+import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -35,3 +38,27 @@ def test_what_pillow_warns_of_is_no_line_of_a_command():
     with pytest.raises(UserWarning):
         main([])
     run(main)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GLIBC_TUNABLES are Linux's")
+@pytest.mark.parametrize("given", [None, "glibc.malloc.check=0"])
+def test_a_command_takes_huge_pages_unless_something_is_set(given):
+    code = (
+        "import os, sys\n"
+        "from experiments.command import run\n"
+        "def main(arguments):\n"
+        "    print(os.environ['GLIBC_TUNABLES'], arguments, sys.stdin.read())\n"
+        "run(main)"
+    )
+    variables = {**os.environ, "GLIBC_TUNABLES": given}
+    variables = {name: value for name, value in variables.items() if value is not None}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--one", "two words"],
+        env=variables,
+        input="text",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    wanted = given or "glibc.malloc.hugetlb=1"
+    assert done.stdout == f"{wanted} ['--one', 'two words'] text\n"
