@@ -120,6 +120,13 @@ _SORT_OF_CLEVR = Config(
         questions_per_image=20,
     ),
 )
+# What computes all again for each question gains little by many of one image.
+_SORT_OF_CLEVR_BY_QUESTION = replace(
+    _SORT_OF_CLEVR.training,
+    num_steps=12_000,
+    evaluation_interval=1_000,
+    questions_per_image=5,
+)
 _SHAPES = replace(
     _EASY_VQA,
     data=ShapesData(),
@@ -188,14 +195,29 @@ _TITLES = {
 }
 
 
-def _rows(base: Config, name: str, title: str) -> dict[str, tuple[str, Config]]:
-    """Returns a preset for each model on the same data, stacked attention first."""
+_BY_QUESTION = ("mcan", "single-stream", "decoder")
+
+
+def _rows(
+    base: Config,
+    name: str,
+    title: str,
+    by_question: VisualTraining | None = None,
+) -> dict[str, tuple[str, Config]]:
+    """Returns a preset for each model on the same data, stacked attention first.
+
+    Args:
+        by_question: the training of models that compute all for each question; that
+            of the others by default.
+    """
+    by_question = by_question or base.training
     return {
         name if model == "stacked" else f"{name}-{model}": (
             f"{title}, {_TITLES[model]}.",
             replace(
                 base,
                 model=model_config(preset, dropout_rate=base.model.dropout_rate),
+                training=by_question if model in _BY_QUESTION else base.training,
             ),
         )
         for model, preset in _TINY.items()
@@ -214,7 +236,12 @@ def _on_tower(tower: TowerConfig) -> Config:
 
 PRESETS: dict[str, tuple[str, Config]] = {
     **_rows(_EASY_VQA, "easy-vqa", "One coloured shape an image"),
-    **_rows(_SORT_OF_CLEVR, "sort-of-clevr", "Six objects an image, made on the spot"),
+    **_rows(
+        _SORT_OF_CLEVR,
+        "sort-of-clevr",
+        "Six objects an image, made on the spot",
+        by_question=_SORT_OF_CLEVR_BY_QUESTION,
+    ),
     **_rows(_SHAPES, "shapes", "Nine cells an image, from a folder"),
     **_rows(_DAQUAR, "daquar", "Photographs of rooms, from a folder"),
     "daquar-vit": (
