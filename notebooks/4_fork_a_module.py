@@ -52,29 +52,29 @@ from zoo.plots import attention_grid
 # so that sums over $j$ can be kept up as one goes along. Whether it *learns* as well is
 # what we want to know first, and for that the weights may be written out.
 #
-# `MultiHeadAttention` projects queries, keys and values, and `attend` does the rest: that
-# is the method to replace. It is given
+# `MultiHeadAttention` projects queries, keys and values, has `mix` look and mix, and
+# projects what comes out: `mix` is the method to replace. It is given
 #
 # | argument | shape | what |
 # |---|---|---|
-# | `queries` | `[B, Q, D]` | states that `self.query` has yet to project, to `[B, Q, H, E]` |
-# | `key`, `value` | `[B, K, H, E]` | projected already; in decoding they come from a cache |
+# | `query` | `[B, Q, H, E]` | projected, for each of H heads |
+# | `key`, `value` | `[B, K, H, E]` | likewise; in decoding they come from a cache |
 # | `mask` | `[B or 1, H or 1, Q or 1, K]` or None | True where a query may look at a key |
 # | `bias` | likewise | added to the scores by positions such as ALiBi; None here |
+# | `deterministic` | True or False | False in training, for dropout, which we do without |
 #
-# and, by name, `positions` (for rotations) and `deterministic` (for dropout), which we do
-# without. It returns `[B, Q, D]`, through `self.out`.
+# and returns the contexts, `[B, Q, H, E]`.
 
 
 # %%
 class Careless(MultiHeadAttention):
     """Linear attention, as one writes it first."""
 
-    def attend(self, queries, key, value, mask=None, bias=None, **unused):
-        query = nn.elu(self.query(queries)) + 1.0
-        products = jnp.einsum("BQHE,BKHE->BHQK", query, nn.elu(key) + 1.0)
+    def mix(self, query, key, value, mask, bias, *, deterministic):
+        query, key = nn.elu(query) + 1.0, nn.elu(key) + 1.0
+        products = jnp.einsum("BQHE,BKHE->BHQK", query, key)
         weights = products / products.sum(axis=-1, keepdims=True)
-        return self.out(weighted_sum(weights, value))
+        return weighted_sum(weights, value)
 
 
 # %% [markdown]
@@ -84,20 +84,20 @@ class Careless(MultiHeadAttention):
 # `zoo/models/transformer.py`, shortened, with the attention as its argument:
 
 # %%
-WIDTH, HEADS, LAYERS, VOCAB = 48, 2, 2, 13
+LAYERS, VOCAB = 2, 13
 
 
-def build(attention, vocab_size=VOCAB):
+def build(attention, vocab_size=VOCAB, width=48, heads=2):
     """Returns a small Transformer with an attention of one's own."""
     parts = {
-        "attention": partial(attention, WIDTH, HEADS),
-        "feed_forward": partial(FeedForward, WIDTH, 2 * WIDTH),
+        "attention": partial(attention, width, heads),
+        "feed_forward": partial(FeedForward, width, 2 * width),
         "norm": partial(nn.LayerNorm, epsilon=1e-5),
     }
     return Transformer(
         encoder_block=partial(EncoderBlock, **parts),
         decoder_block=partial(DecoderBlock, **parts),
-        embedding=Embedding(vocab_size, WIDTH),
+        embedding=Embedding(vocab_size, width),
         source_positions=SinusoidalPositions(),
         target_positions=SinusoidalPositions(),
         num_layers=LAYERS,
@@ -138,13 +138,13 @@ examine(Careless)
 class LinearAttention(MultiHeadAttention):
     """Attention by products of features (Katharopoulos et al. 2020, equation 7)."""
 
-    def attend(self, queries, key, value, mask=None, bias=None, **unused):
-        query = nn.elu(self.query(queries)) + 1.0
-        products = jnp.einsum("BQHE,BKHE->BHQK", query, nn.elu(key) + 1.0)
+    def mix(self, query, key, value, mask, bias, *, deterministic):
+        query, key = nn.elu(query) + 1.0, nn.elu(key) + 1.0
+        products = jnp.einsum("BQHE,BKHE->BHQK", query, key)
         products = products if mask is None else jnp.where(mask, products, 0.0)
         weights = products / jnp.maximum(products.sum(axis=-1, keepdims=True), 1e-6)
         self.sow("intermediates", "weights", weights)
-        return self.out(weighted_sum(weights, value))
+        return weighted_sum(weights, value)
 
 
 examine(LinearAttention)
@@ -246,9 +246,8 @@ attention_grid(maps, words(test["source"][number]), words(test["labels"][number]
 #
 # An experiment's preset has the text, the optimiser and the batches; `task` joins them
 # with a model, here with ours. `train_to_end` keeps checkpoints: with a folder of your own,
-# the same lines again go on where they stopped. These updates are few enough to wait for;
-# with the text and the updates of the preset itself, the numbers can be compared with its
-# own.
+# the same lines again go on where they stopped. The model is as wide as the preset's, with
+# as many parameters; these updates are few enough to wait for.
 
 # %%
 import tempfile
@@ -274,7 +273,7 @@ config = replace(
     training=replace(preset.training, num_steps=200, evaluation_interval=200),
 )
 corpora = prepare(config)
-model = build(LinearAttention, corpora.tokenizer.vocab_size)
+model = build(LinearAttention, corpora.tokenizer.vocab_size, width=128, heads=4)
 open_run(config.workdir, config.to_json())
 train_to_end(
     config.workdir,
@@ -287,7 +286,8 @@ train_to_end(
 )
 params = read_params(config.workdir, partial(initialize, model))
 translator = Translator(model, params, corpora.tokenizer, config.data.max_length)
-translator.translate(["Monday", "three days ago"])
+for best, *_ in translator.translate(["Monday", "three days ago"]):
+    print(best.text)
 
 # %% [markdown]
 # So few updates teach it some Korean and no translation yet. For the real thing leave

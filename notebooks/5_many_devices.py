@@ -16,7 +16,7 @@
 # A training step is one pure function. What runs it, one device or eight, is decided
 # outside. Here the same step runs under `jit`, under `pmap` and over meshes, on eight
 # devices that JAX makes of one CPU, and takes the same updates everywhere. On a machine
-# with eight GPUs the code is the same without the first cell.
+# with eight GPUs the code is the same without the settings of the first cell.
 
 # %%
 import os
@@ -165,8 +165,9 @@ figure.tight_layout()
 
 # %% [markdown]
 # Under `jit, 8` every device has the whole matrix. `sharded` cuts the longest axis that
-# divides; the matrix is put together when it is used and forgotten again. On 4 × 2 the
-# devices of a pair have two heads each, and never see the others'.
+# divides; the matrix is put together when it is used (and forgotten again, though on a CPU
+# XLA keeps it until the backward pass). On 4 × 2 the devices of a pair have two heads each,
+# and never see the others'.
 #
 # How much memory is that? The bytes of the state that device 0 holds:
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from zoo import plots
-from zoo.looks import Look, Seen, looks_of_answer
-from zoo.overlays import HEAT, overlay, pale, sheet, wrapped
+from zoo.looks import Look, Seen, looks_of_answer, pale
+from zoo.overlays import HEAT, overlay, sheet, wrapped
 
 PICTURE = np.full((40, 60, 3), 200, np.uint8)
 PEAK = np.eye(6)[4]
@@ -135,12 +135,17 @@ def test_more_attention_is_darker_and_denser_on_any_picture():
     colours = HEAT(np.linspace(0, 1, 11))
     assert (np.diff(colours[:, 3]) > 0).all()
     for level in (0, 128, 255):
-        grey = pale(np.full((1, 1, 3), level, np.uint8))[0, 0]
+        grey = pale(np.full((1, 1, 3), level, np.uint8))[0, 0] / 255
         assert 0.4 < grey <= 1
         shown = colours[:, :3] * colours[:, 3:] + grey * (1 - colours[:, 3:])
         distance = np.linalg.norm(shown - grey, axis=1)
         assert (np.diff(distance) > 0).all()
         assert distance[-1] > 0.5
+
+
+def test_yellow_on_white_is_seen_in_grey():
+    white, yellow = np.array([[[247, 247, 247]], [[255, 255, 0]]], np.uint8)
+    assert pale(white[None])[0, 0] > pale(yellow[None])[0, 0] + 25
 
 
 @pytest.mark.parametrize(

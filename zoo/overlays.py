@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -21,7 +20,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from zoo.grounding import overlaps
-from zoo.looks import Look, Seen
+from zoo.looks import Look, Seen, pale
 from zoo.plots import text_style
 
 # From nothing through orange to dark red: much attention is dark and dense.
@@ -34,15 +33,6 @@ RIGHT_COLOUR, WRONG_COLOUR = "#00785a", "#c04000"
 _LEAST_PEAK = 4
 _LINE_LETTERS, _MOST_LINES = 26, 6
 _TEXT_INCHES, _LINE_INCHES = 2.3, 0.17
-
-
-def pale(picture: UInt8[np.ndarray, "Y X 3"]) -> Float[np.ndarray, "Y X"]:
-    """Returns the luminance of a picture, from 0 to 1, with black lifted to mid-grey.
-
-    So whatever lies on it is seen, on a photograph by night too.
-    """
-    luminance = picture @ np.array([0.299, 0.587, 0.114]) / 255  # ITU-R BT.601
-    return 0.45 + 0.55 * luminance
 
 
 def draw_box(axes: Axes, seen: Seen) -> None:
@@ -70,7 +60,7 @@ def draw_look(axes: Axes, seen: Seen, look: Look) -> None:
     height, width, _ = seen.picture.shape
     extent = (0, width, height, 0)
     weights = np.asarray(look.weights[0], dtype=float)
-    axes.imshow(pale(seen.picture), extent=extent, cmap="gray", vmin=0, vmax=1)
+    axes.imshow(pale(seen.picture), extent=extent, cmap="gray", vmin=0, vmax=255)
     axes.imshow(
         weights.reshape(seen.grid) / max(weights.max(), _LEAST_PEAK / len(weights)),
         extent=extent,

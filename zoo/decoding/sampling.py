@@ -51,8 +51,7 @@ def greedy_search(
         rules: what may follow the prefix.
 
     Raises:
-        ValueError: there is no room for a hypothesis, none is asked for, or the prefix
-            leaves no room.
+        ValueError: there is no room for a hypothesis, or the prefix leaves none.
     """
 
     def likeliest(logits, position):
@@ -103,7 +102,8 @@ def sample(
         rules: as in `greedy_search`.
 
     Raises:
-        ValueError: as `greedy_search`, or temperature, k or p is out of its range.
+        ValueError: as `greedy_search`, no hypothesis is asked for, or temperature, k or
+            p is out of its range.
     """
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}, but must be at least 1")

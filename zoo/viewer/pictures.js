@@ -78,7 +78,7 @@ function drawCells() {
   const { rows, columns } = current();
   const [width, height] = asked.size;
   const picture = element("img", {
-    src: data.pictures[asked.picture],
+    src: data.pale[asked.picture],
     alt: "the picture that the question is about",
     draggable: false,
   });
@@ -103,7 +103,7 @@ function drawCells() {
     return to < 0 || to >= cells.length ? at : key in steps ? to : undefined;
   });
   grid.addEventListener("mouseleave", () => hover(null));
-  original.src = picture.src;
+  original.src = data.pictures[asked.picture];
   frame.style.aspectRatio = `${width} / ${height}`;
   frame.replaceChildren(picture, grid, ...(asked.box ? [outline(asked.box)] : []));
 }

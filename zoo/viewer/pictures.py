@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from zoo.grounding import overlaps
-from zoo.looks import Seen
+from zoo.looks import Seen, pale
 from zoo.viewer.page import packed, page, table, visible
 
 
@@ -27,9 +27,18 @@ def pictures_page(title: str, asked: Sequence[Seen]) -> str:
     """
     if not asked:
         raise ValueError("no question to show: want at least one")
-    pictures: dict[bytes, int] = {}
-    questions = [_question(one, pictures) for one in asked]
-    data = {"pictures": [_address(png) for png in pictures], "questions": questions}
+    stored = [_png(one.picture) for one in asked]
+    # Each once, whatever the number of questions about it.
+    pictures = {png: one.picture for png, one in zip(stored, asked, strict=True)}
+    numbers = {png: number for number, png in enumerate(pictures)}
+    data = {
+        "pictures": [_address(png) for png in pictures],
+        "pale": [_address(_png(pale(picture))) for picture in pictures.values()],
+        "questions": [
+            {"picture": numbers[png], **_question(one)}
+            for png, one in zip(stored, asked, strict=True)
+        ],
+    }
     rows = [[one.question, _answers(one), _most(one)] for one in asked]
     note = "<p>Where the model looked most; rows and columns of cells from 1.</p>"
     return page(
@@ -40,13 +49,11 @@ def pictures_page(title: str, asked: Sequence[Seen]) -> str:
     )
 
 
-def _question(one: Seen, pictures: dict[bytes, int]) -> dict[str, Any]:
-    """Returns what the script shows of a question; its picture is stored once."""
-    number = pictures.setdefault(_png(one.picture), len(pictures))
+def _question(one: Seen) -> dict[str, Any]:
+    """Returns what the script shows of a question, but for its picture."""
     box = one.box if one.has_box else None
     inside = None if box is None else overlaps(box[None], one.grid)[0]
     return {
-        "picture": number,
         "size": [one.picture.shape[1], one.picture.shape[0]],
         "grid": list(one.grid),
         "question": visible(one.question),
@@ -68,7 +75,7 @@ def _question(one: Seen, pictures: dict[bytes, int]) -> dict[str, Any]:
     }
 
 
-def _png(picture: UInt8[np.ndarray, "Y X 3"]) -> bytes:
+def _png(picture: UInt8[np.ndarray, "Y X ..."]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "png", optimize=True)
     return file.getvalue()

@@ -261,7 +261,7 @@ function written() {
       score === null ? "" : element("small", { textContent: ` ${score.toFixed(3)}` }),
     ),
   );
-  return choices("Written, and log-probability of a token", "sentence", contents, 0, (n) => {
+  return choices("Written, and score", "sentence", contents, 0, (n) => {
     state.sentence = n;
     redraw();
   });
