@@ -1,5 +1,6 @@
 """Settings of the documentation; `sphinx-build -W docs docs/_build` builds it."""
 
+import importlib
 import pkgutil
 import shutil
 from pathlib import Path
@@ -26,18 +27,31 @@ myst_heading_anchors = 3
 napoleon_use_ivar = True  # a field is described once
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": False}
-# A link that leads out of docs/ is right on the page of the repository.
-suppress_warnings = ["myst.xref_missing", "myst.header"]
-
-
-PACKAGES = ("zoo", "zoo.decoding")
+autodoc_default_options = {
+    "members": True,
+    "show-inheritance": False,
+    "exclude-members": "setup",  # Flax's own
+}
+suppress_warnings = ["myst.header"]
 
 
 def _modules() -> list[str]:
     """Returns the names of all modules of the zoo."""
     found = pkgutil.walk_packages(zoo.__path__, "zoo.")
     return ["zoo", *sorted(module.name for module in found)]
+
+
+def _handed_on(name: str) -> list[str]:
+    """Returns a line about what a package offers and another module makes."""
+    package = importlib.import_module(name)
+    offered = [getattr(package, x) for x in getattr(package, "__all__", ())]
+    made = [
+        f"{x.__module__}.{x.__qualname__}"
+        for x in offered
+        if hasattr(x, "__qualname__")
+    ]
+    links = [f":obj:`~{x}`" for x in made if x.rpartition(".")[0] != name]
+    return [f"`{name}` has, too: {', '.join(links)}.", ""] if links else []
 
 
 def _write_api(app) -> None:
@@ -52,9 +66,8 @@ def _write_api(app) -> None:
         for name in names:
             if name != part:
                 lines += [name, "-" * len(name), ""]
-            lines += [f".. automodule:: {name}"]
-            # What a package hands on is indexed where it is made.
-            lines += ["   :no-index:", ""] if name in PACKAGES else [""]
+            lines += [f".. automodule:: {name}", "   :ignore-module-all:", ""]
+            lines += _handed_on(name)
         (folder / f"{part}.rst").write_text("\n".join(lines))
 
 

@@ -1,7 +1,15 @@
-"""Every public constructor shows how it is called, in lines that are run as a test."""
+"""What the documentation of the API must hold, and that it holds all public names.
+
+Every public constructor shows how it is called, in lines that are run as a test.
+"""
 
 import ast
+import importlib
+import importlib.util
+import inspect
+import re
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -63,3 +71,60 @@ def test_a_public_constructor_has_a_doctest(name):
     doc = CONSTRUCTORS[name]
     assert ">>> " in doc, f"{name}: show how it is called, in two or three lines"
     assert f"{name.split()[1]}" in doc or "build(" in doc
+
+
+def of_module(module: ModuleType) -> dict[str, object]:
+    """Returns the public functions and classes that a module makes."""
+    return {
+        name: member
+        for name, member in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isclass(member) or inspect.isroutine(member))
+        and getattr(member, "__module__", None) == module.__name__
+    }
+
+
+@pytest.fixture(scope="module")
+def settings():
+    """Sphinx's settings, without Sphinx."""
+    spec = importlib.util.spec_from_file_location("conf", ROOT / "docs" / "conf.py")
+    conf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(conf)
+    return conf
+
+
+def test_the_api_has_every_public_name(settings, tmp_path):
+    settings._write_api(SimpleNamespace(srcdir=str(tmp_path)))
+    pages = "".join(x.read_text() for x in sorted((tmp_path / "api").iterdir()))
+    written = set(re.findall(r"automodule:: (\S+)", pages))
+    files = (x.relative_to(ROOT).with_suffix("") for x in (ROOT / "zoo").rglob("*.py"))
+    modules = {".".join(x.parts).removesuffix(".__init__") for x in files}
+    assert written == modules
+    for name in ("zoo.catalogue.create_model", "zoo.translation.options.Sampling"):
+        assert f"`~{name}`" in pages  # what `zoo` hands on
+    for name in sorted(modules):
+        for member in of_module(importlib.import_module(name)).values():
+            # Without, autodoc leaves it out.
+            assert inspect.getdoc(member), f"{name}.{member.__qualname__}"
+
+
+def documented(owner: type, name: str) -> bool:
+    """Returns whether a method has a line, or a class says what its property is."""
+    attribute = rf"^\s+{name}: "
+    return bool(inspect.getdoc(getattr(owner, name))) or any(
+        re.search(attribute, base.__doc__ or "", re.MULTILINE) for base in owner.__mro__
+    )
+
+
+def test_every_public_method_has_a_first_line(settings):
+    bare = [
+        f"{owner.__module__}.{owner.__qualname__}.{name}"
+        for module in map(importlib.import_module, settings._modules())
+        for owner in of_module(module).values()
+        if inspect.isclass(owner)
+        for name, member in vars(owner).items()
+        if not name.startswith("_")
+        and (inspect.isroutine(member) or isinstance(member, property | classmethod))
+        and not documented(owner, name)
+    ]
+    assert not bare, "\n".join(bare)

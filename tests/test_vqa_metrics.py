@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,7 @@ def test_results_come_back_in_the_order_of_the_questions(tmp_path):
         ([("1", "a")], 'result 1: {"question_id": "1", "answer": "a"}: a results file'),
         ([(1, 2)], "result 1: "),
         ([(1, None)], "result 1: "),
+        ([(True, "a")], "result 1: "),
     ],
 )
 def test_a_results_file_with_other_questions_is_refused(tmp_path, results, claim):
@@ -152,10 +154,24 @@ def test_a_file_that_is_no_results_file_is_refused(tmp_path, text, claim):
 
 def test_a_results_file_that_cannot_be_read_or_written_is_refused(tmp_path):
     assert "No such file" in refusal(tmp_path / "none.json")
-    assert "Is a directory" in refusal(tmp_path)
+    assert "no regular file" in refusal(tmp_path)
     path = tmp_path / "none" / "results.json"
     with pytest.raises(InputError, match="cannot be written: No such file"):
         vqa_metrics.write_results(path, np.array([1]), ["a"])
+
+
+def test_a_results_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text("[]")
+    with pytest.raises(UnicodeEncodeError):
+        vqa_metrics.write_results(path, np.array([1]), ["\ud800"])
+    assert path.read_text() == "[]"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_pipe_is_no_results_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "no regular file" in refusal(tmp_path / "pipe")
 
 
 def refusal(path):

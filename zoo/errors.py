@@ -67,6 +67,14 @@ def require_positive(config: Any, *names: str) -> None:
             )
 
 
+def require_seed(config: Any) -> None:
+    """Raises InputError unless the seed of a config is one: of 32 bits, from 0."""
+    if not 0 <= config.seed < 2**32:
+        raise InputError(
+            f"seed is {config.seed}, but must be a whole number from 0 and below 2^32"
+        )
+
+
 def require_finite(config: Any, *names: str) -> None:
     """Raises InputError unless the named fields of a config are ordinary numbers."""
     for name in names:

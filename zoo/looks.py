@@ -76,6 +76,7 @@ class Seen:
 
     @property
     def has_box(self) -> bool:
+        """Whether the question names an object whose place is known."""
         return self.box is not None and not np.isnan(self.box).any()
 
 

@@ -49,6 +49,7 @@ class Counts:
     signature: str
 
     def score(self) -> Score:
+        """Returns the score of the whole corpus."""
         return Score(self.score_of(self.rows.sum(axis=0).tolist()), self.signature)
 
     def of(self, sentences: Sequence[int]) -> "Counts":

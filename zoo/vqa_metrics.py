@@ -17,9 +17,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from zoo.data.answers import MIN_ANNOTATORS, comparison
-from zoo.errors import InputError
+from zoo.errors import InputError, read_limited
+from zoo.files import write_whole
 
 _Z = 1.959963984540054  # 95 % of a normal distribution lie within as many deviations
+_MAX_BYTES = 2**32
 _REMEDY = "a results file is a list of question_id and answer, one for each question"
 
 
@@ -156,11 +158,7 @@ def write_results(
     """
     pairs = zip(question_ids.tolist(), predictions, strict=True)
     results = [{"question_id": number, "answer": text} for number, text in pairs]
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(results, file, ensure_ascii=False)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    write_whole(path, json.dumps(results, ensure_ascii=False).encode())
 
 
 def read_results(
@@ -176,7 +174,9 @@ def read_results(
     known = set(question_ids.tolist())
     for place, result in enumerate(_list_of(path), start=1):
         match result:
-            case {"question_id": int(number), "answer": str(answer)}:
+            case {"question_id": int(number), "answer": str(answer)} if (
+                number is not True and number is not False
+            ):
                 pass
             case _:
                 raise InputError(
@@ -204,8 +204,7 @@ def read_results(
 
 def _list_of(path: str | os.PathLike[str]) -> list[Any]:
     try:
-        with open(path, encoding="utf-8") as file:
-            results = json.load(file)
+        results = json.loads(read_limited(path, _MAX_BYTES))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

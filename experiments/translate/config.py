@@ -18,7 +18,7 @@ from zoo.data.sources import (
     TsvData,
     VersesData,
 )
-from zoo.errors import InputError, require_finite, require_positive
+from zoo.errors import InputError, require_finite, require_positive, require_seed
 from zoo.models.configs import ModelConfig
 from zoo.training.config import HostsConfig, OptimizerConfig, TrainingConfig
 
@@ -93,6 +93,7 @@ class Config:
     workdir: Path = Path("runs/translate")
 
     def __post_init__(self):
+        require_seed(self)
         self.training.check(self.optimizer)
         training, average = self.training, self.decoding.average
         evaluations = -(-training.num_steps // training.evaluation_interval)

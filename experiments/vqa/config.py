@@ -18,7 +18,7 @@ from zoo.data.vqa.sources import (
     VisualData,
     VqaV2Data,
 )
-from zoo.errors import InputError, require_positive
+from zoo.errors import InputError, require_positive, require_seed
 from zoo.models.visual_configs import (
     EfficientNetConfig,
     TowerConfig,
@@ -75,6 +75,7 @@ class Config:
     workdir: Path = Path("runs/vqa")
 
     def __post_init__(self):
+        require_seed(self)
         self.training.check(self.optimizer)
         if self.training.loss == "sigmoid" and not hasattr(self.model, "num_answers"):
             raise InputError(
@@ -169,6 +170,22 @@ _VQA_V2 = Config(
         loss="sigmoid",
     ),
 )
+# Pictures of a reader's own: small enough for a CPU, ended by validation.
+_PICTURES = Config(
+    model=model_config("stacked-attention-tiny"),
+    data=VqaV2Data(
+        folder=Path("pictures"),
+        height=96,
+        width=96,
+        train="train",
+        test="test",
+        min_count=0,
+    ),
+    optimizer=OptimizerConfig(learning_rate=1e-3, schedule="cosine", warmup_steps=100),
+    training=VisualTraining(
+        num_steps=2_000, evaluation_interval=100, images_per_batch=32, patience=5
+    ),
+)
 _CLEVR = Config(
     model=model_config("mcan-small", region_dim=0, cnn_dim=64),
     data=ClevrData(),
@@ -252,6 +269,10 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "Photographs of rooms, stacked attention on an EfficientNet, --init-from its "
         "weights.",
         _on_tower(EfficientNetConfig()),
+    ),
+    "pictures": (
+        "Pictures and questions of your own, from a folder, stacked attention.",
+        _PICTURES,
     ),
     "vqa-v2": ("VQA v2 from its official files, co-attention on features.", _VQA_V2),
     "clevr": ("CLEVR from TensorFlow Datasets, co-attention on pixels.", _CLEVR),

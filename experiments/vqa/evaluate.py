@@ -44,6 +44,7 @@ def evaluate(arguments: Arguments) -> None:
     from experiments.vqa.config import data_from_json
     from experiments.vqa.scoring import (
         as_metrics,
+        control_of_text,
         controls,
         measure_looks,
         scores_of,
@@ -63,7 +64,7 @@ def evaluate(arguments: Arguments) -> None:
     questions = data.read(arguments.split, seed)
     if arguments.results is not None:
         answers = read_results(arguments.results, questions.question_ids)
-        control, seen = {}, {}
+        control, seen = control_of_text(questions, data.read("train", seed)), {}
     else:
         answerer = VisualAnswerer.from_run(arguments.model).on_all_devices()
         answers, _ = answerer.predict(questions)

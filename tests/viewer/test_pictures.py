@@ -132,7 +132,8 @@ def test_the_picture_is_in_the_page_once_and_unchanged_and_once_pale(open_page):
             """async image => {
                 await image.decode();
                 const canvas = document.createElement("canvas");
-                [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+                canvas.width = image.naturalWidth;
+                canvas.height = image.naturalHeight;
                 const pen = canvas.getContext("2d");
                 pen.drawImage(image, 0, 0);
                 return [...pen.getImageData(0, 0, canvas.width, canvas.height).data];

@@ -182,6 +182,35 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     assert refusal(tmp_path) == "no regular file; give the path of one"
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of odd metadata
+def test_odd_metadata_turn_no_whole_picture_away(tmp_path, kind):
+    exif = Image.Exif()
+    exif.update({0x0112: 6, 0x0128: 2})
+    file = io.BytesIO()
+    Image.new("RGB", (16, 8), "red").save(file, kind, exif=exif, lossless=True)
+    content = file.getvalue()
+    entry = struct.pack(">HHIHH", 0x0128, 3, 1, 2, 0)  # two bytes, said to be text
+    assert content.count(entry) == 1
+    odd = content.replace(entry, struct.pack(">HHIHH", 0x0128, 2, 1, 2, 0))
+    if kind == "PNG":  # whose parts have checksums
+        at = content.index(b"eXIf")
+        (length,) = struct.unpack(">I", content[at - 4 : at])
+        data = odd[at + 4 : at + 4 + length]
+        odd = odd[: at - 4] + chunk(b"eXIf", data) + odd[at + 8 + length :]
+    path = tmp_path / "a"
+    path.write_bytes(odd)
+    assert decode_picture(io.BytesIO(odd), "a", 16).size == (8, 16)
+    assert as_image(path, 4, 4).shape == (4, 4, 3)
+
+
+def test_a_transparent_grey_of_16_bits_is_white(tmp_path):
+    grey = np.array([[0, 65_535], [30_000, 0]], np.uint16)
+    path = saved(tmp_path, Image.fromarray(grey), "a.png", transparency=0)
+    shown = as_image(path, 2, 2)[..., 0]
+    np.testing.assert_array_equal(shown, [[255, 255], [30_000 >> 8, 255]])
+
+
 def test_decoding_leaves_the_warnings_of_other_threads_alone():
     seen = []
 
@@ -204,13 +233,17 @@ def test_flipped_bits_raise_nothing_else(tmp_path):
     noise = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
+    exif.update({0x010F: "maker", 0x0131: "program", 0x011A: 72.0, 0x0128: 2})
+    exif.get_ifd(0x8769)[0x9003] = "2020:01:01 00:00:00"
     path = tmp_path / "a"
     for kind in ("PNG", "JPEG", "WEBP"):
         file = io.BytesIO()
         Image.fromarray(noise).save(file, kind, exif=exif)
-        for _ in range(100):
+        metadata = file.getvalue().index(b"MM\0*")
+        for number in range(200):
             content = bytearray(file.getvalue())
-            for place in rng.integers(0, min(len(content), 300), 3):
+            begin = metadata if number % 2 else 0
+            for place in rng.integers(begin, min(len(content), begin + 200), 3):
                 content[place] = rng.integers(0, 256)
             path.write_bytes(content)
             with contextlib.suppress(InputError):

@@ -176,7 +176,9 @@ class Plan(Protocol):
 
     def fill(
         self, source_ids: Any, target_ids: Any, bucket: Bucket, rows: Any, special: Any
-    ) -> dict[str, np.ndarray]: ...
+    ) -> dict[str, np.ndarray]:
+        """Returns the arrays of some rows of a step, padded to its bucket."""
+        ...
 
 
 class BatchPlan:

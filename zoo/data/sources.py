@@ -58,8 +58,9 @@ class Source:
 class PhrasesData(Source):
     """Phrases of Unicode CLDR in two locales, made on the spot.
 
-    >>> PhrasesData(num_test=1).read("test", seed=0).target
-    ['1954년 11월 11일 목요일']
+    Examples:
+        >>> PhrasesData(num_test=1).read("test", seed=0).target
+        ['1954년 11월 11일 목요일']
 
     Attributes:
         source_locale: a locale of Babel, such as en, de, pt_BR.
@@ -90,12 +91,13 @@ class PhrasesData(Source):
 class FilesData(Source):
     """Aligned text files FOLDER/SPLIT.LANGUAGE, or the same with .gz.
 
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     for language, text in {"de": "eins", "en": "one"}.items():
-    ...         _ = Path(folder, f"test.{language}").write_text(text)
-    ...     FilesData(folder=Path(folder)).read("test", seed=0).source[0]
-    'eins'
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     for language, text in {"de": "eins", "en": "one"}.items():
+        ...         _ = Path(folder, f"test.{language}").write_text(text)
+        ...     FilesData(folder=Path(folder)).read("test", seed=0).source[0]
+        'eins'
 
     Attributes:
         source: the ending of the source files, such as de.
@@ -135,8 +137,9 @@ class FilesData(Source):
 class TsvData(Source):
     """Tables with a header line, or the same with .gz.
 
-    >>> TsvData(test=Path("pairs.tsv"), source="de").where("test")[0]
-    'pairs.tsv, column de, line'
+    Examples:
+        >>> TsvData(test=Path("pairs.tsv"), source="de").where("test")[0]
+        'pairs.tsv, column de, line'
 
     Attributes:
         source: the source's column.
@@ -160,8 +163,9 @@ class TsvData(Source):
 class TfdsData(Source):
     """A translation set of TensorFlow Datasets, prepared as array_record files.
 
-    >>> TfdsData(name="ted_hrlr_translate/ru_to_en", source="ru").where("test")[0]
-    'ted_hrlr_translate/ru_to_en, test, feature ru, example'
+    Examples:
+        >>> TfdsData(name="ted_hrlr_translate/ru_to_en", source="ru").where("test")[0]
+        'ted_hrlr_translate/ru_to_en, test, feature ru, example'
 
     Attributes:
         name: the data set and its config.
@@ -200,8 +204,9 @@ class TransliterationData(Source):
     All forms of a word are in one split, whatever its capitals. Compounds are not kept
     from their parts: "gas lamp" may be tested on and "gas" trained on.
 
-    >>> TransliterationData(path=Path("words.txt")).bleu_tokenize
-    'char'
+    Examples:
+        >>> TransliterationData(path=Path("words.txt")).bleu_tokenize
+        'char'
 
     Attributes:
         path: lines of a word, a tab and its Hangul, and comments with #.
@@ -234,10 +239,11 @@ class VersesData(Source):
     they are of many kinds and share hardly a verse with the others, as Kings does with
     Chronicles and Matthew with Mark. A row that lacks one side is left out.
 
-    >>> VersesData(test=("John",), validation=("John",))
-    Traceback (most recent call last):
-        ...
-    zoo.errors.InputError: book John is both for validation and for test; choose one
+    Examples:
+        >>> VersesData(test=("John",), validation=("John",))
+        Traceback (most recent call last):
+            ...
+        zoo.errors.InputError: book John is both for validation and for test; choose one
 
     Attributes:
         source: the source's column.

@@ -43,9 +43,11 @@ class TokenTable:
         }
 
     def vocab_size(self) -> int:
+        """Returns the number of ids, special ones included."""
         return _NUM_SPECIAL + len(self._tokens)
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of each sentence, without start and end."""
         return [
             [
                 self._ids.get(token, _UNKNOWN_ID)
@@ -55,6 +57,7 @@ class TokenTable:
         ]
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """Returns the sentences; special ids but the unknown one write nothing."""
         return [
             self._separator.join(self._token(number) for number in row if number > 2)
             for row in rows

@@ -48,14 +48,17 @@ class Ensemble:
 
     @property
     def pad_id(self) -> int:
+        """The id of padding."""
         return self.models[0].pad_id
 
     @property
     def start_id(self) -> int:
+        """The id that begins what is written."""
         return self.models[0].start_id
 
     @property
     def eos_id(self) -> int:
+        """The id of the end of a sentence."""
         return self.models[0].eos_id
 
     def apply(self, variables: dict[str, Any], *arguments: Any, method: str) -> Any:

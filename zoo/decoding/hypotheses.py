@@ -15,15 +15,23 @@ class Decodable(Protocol):
     """What a search asks of a model: every method of the contract goes by `apply`."""
 
     @property
-    def pad_id(self) -> int: ...
+    def pad_id(self) -> int:
+        """The id of padding."""
+        ...
 
     @property
-    def start_id(self) -> int: ...
+    def start_id(self) -> int:
+        """The id that begins what is written."""
+        ...
 
     @property
-    def eos_id(self) -> int: ...
+    def eos_id(self) -> int:
+        """The id of the end of a sentence."""
+        ...
 
-    def apply(self, *args: Any, **kwargs: Any) -> Any: ...
+    def apply(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls a method with given variables, as `flax.linen.Module.apply`."""
+        ...
 
 
 class Hypotheses(NamedTuple):

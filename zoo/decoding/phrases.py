@@ -50,6 +50,7 @@ class Phrases(NamedTuple):
 
     @classmethod
     def of(cls, required: Int[Array, "B C L"], pad_id: int) -> "Phrases":
+        """Returns C phrases for each sentence, which end in padding."""
         return cls(required, (required != pad_id).sum(axis=-1))
 
     def start(self, width: int) -> Progress:

@@ -45,14 +45,17 @@ class Watched:
 
     @property
     def pad_id(self) -> int:
+        """The id of padding."""
         return self.model.pad_id
 
     @property
     def start_id(self) -> int:
+        """The id that begins what is written."""
         return self.model.start_id
 
     @property
     def eos_id(self) -> int:
+        """The id of the end of a sentence."""
         return self.model.eos_id
 
     def apply(self, variables: Any, *arguments: Any, method: str) -> Any:

@@ -35,9 +35,13 @@ class Seq2Seq(Protocol):
     start_id: int
     eos_id: int
 
-    def init(self, *args: Any, **kwargs: Any) -> Any: ...
+    def init(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns fresh variables, as `flax.linen.Module.init`."""
+        ...
 
-    def apply(self, *args: Any, **kwargs: Any) -> Any: ...
+    def apply(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls a method with given variables, as `flax.linen.Module.apply`."""
+        ...
 
     def features(
         self,
@@ -45,17 +49,25 @@ class Seq2Seq(Protocol):
         inputs: Int[Array, "B T"],
         *,
         deterministic: bool = True,
-    ) -> Float[Array, "B T D"]: ...
+    ) -> Float[Array, "B T D"]:
+        """Returns what predicts each next token, given the true ones before it."""
+        ...
 
-    def logits(self, features: Float[Array, "*axes D"]) -> Float[Array, "*axes V"]: ...
+    def logits(self, features: Float[Array, "*axes D"]) -> Float[Array, "*axes V"]:
+        """Returns unnormalised log-probabilities of the vocabulary."""
+        ...
 
-    def output(self) -> Output: ...
+    def output(self) -> Output:
+        """Returns the matrix and the bias of `logits`, for a loss or a search."""
+        ...
 
-    def encode(
-        self, source: Int[Array, "B S"], *, deterministic: bool = True
-    ) -> Any: ...
+    def encode(self, source: Int[Array, "B S"], *, deterministic: bool = True) -> Any:
+        """Returns the memory of each source: a tree of arrays [B, ...]."""
+        ...
 
-    def start(self, memory: Any, num_hypotheses: int, max_length: int) -> Any: ...
+    def start(self, memory: Any, num_hypotheses: int, max_length: int) -> Any:
+        """Returns the carry of W hypotheses a source, before their first token."""
+        ...
 
     def step(
         self,
@@ -63,9 +75,13 @@ class Seq2Seq(Protocol):
         carry: Any,
         tokens: Int[Array, "B W"],
         position: Int[Array, ""],
-    ) -> tuple[Any, Float[Array, "B W D"]]: ...
+    ) -> tuple[Any, Float[Array, "B W D"]]:
+        """Reads the token at a position, and returns carry and next features."""
+        ...
 
-    def reorder(self, carry: Any, parents: Int[Array, "B W"]) -> Any: ...
+    def reorder(self, carry: Any, parents: Int[Array, "B W"]) -> Any:
+        """Returns the carry in which hypothesis w goes on from parents[:, w]."""
+        ...
 
 
 def initialize(model: Seq2Seq, key: jax.Array) -> Any:

@@ -47,13 +47,21 @@ class VisualModel(Protocol):
     vocab_size: int
     pad_id: int
 
-    def init(self, *args: Any, **kwargs: Any) -> Any: ...
+    def init(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns fresh variables, as `flax.linen.Module.init`."""
+        ...
 
-    def apply(self, *args: Any, **kwargs: Any) -> Any: ...
+    def apply(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls a method with given variables, as `flax.linen.Module.apply`."""
+        ...
 
-    def encode_image(self, image: Array, *, deterministic: bool = True) -> Regions: ...
+    def encode_image(self, image: Array, *, deterministic: bool = True) -> Regions:
+        """Returns regions [B, R, D] of images, and which of them are real [B, R]."""
+        ...
 
-    def looks(self, maps: dict[str, Array], num_regions: int) -> Looks: ...
+    def looks(self, maps: dict[str, Array], num_regions: int) -> Looks:
+        """Returns the weights on the R regions, by the name of glimpse or layer."""
+        ...
 
 
 @runtime_checkable
@@ -69,7 +77,9 @@ class AnswerClassifier(VisualModel, Protocol):
         questions: Int[Array, "B G S"],
         *,
         deterministic: bool = True,
-    ) -> Float[Array, "B G A"]: ...
+    ) -> Float[Array, "B G A"]:
+        """Returns unnormalised log-probabilities of the answers to each question."""
+        ...
 
 
 def image_encoder(

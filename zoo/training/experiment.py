@@ -29,14 +29,28 @@ class ExperimentConfig(Protocol):
     """What every experiment is told."""
 
     @property
-    def workdir(self) -> Path: ...
+    def workdir(self) -> Path:
+        """The folder of the run."""
+        ...
+
     @property
-    def seed(self) -> int: ...
+    def seed(self) -> int:
+        """Of parameters, dropout and the order of the data."""
+        ...
+
     @property
-    def training(self) -> TrainingConfig: ...
+    def training(self) -> TrainingConfig:
+        """How long, in which batches, on which devices."""
+        ...
+
     @property
-    def optimizer(self) -> OptimizerConfig: ...
-    def to_json(self) -> dict[str, Any]: ...
+    def optimizer(self) -> OptimizerConfig:
+        """What turns gradients into updates."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what makes the run what it is."""
+        ...
 
 
 @dataclass(frozen=True)

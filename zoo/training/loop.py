@@ -48,9 +48,13 @@ class Schedule:
 class Observer(Protocol):
     """Who is told how the run goes: a progress bar, a file, both."""
 
-    def train(self, step: int, values: dict[str, float]) -> None: ...
+    def train(self, step: int, values: dict[str, float]) -> None:
+        """Hears means over the updates since the last call."""
+        ...
 
-    def validation(self, step: int, values: dict[str, float]) -> None: ...
+    def validation(self, step: int, values: dict[str, float]) -> None:
+        """Hears what an evaluation after so many updates found."""
+        ...
 
 
 Evaluate = Callable[[TrainState], dict[str, float]]

@@ -57,9 +57,13 @@ class Sight(Protocol):
     @property
     def image_shape(self) -> tuple[int, ...] | None: ...
 
-    def see(self, picture: Any) -> np.ndarray: ...
+    def see(self, picture: Any) -> np.ndarray:
+        """Returns a picture as the model wants it."""
+        ...
 
-    def see_all(self, images: Images) -> Images: ...
+    def see_all(self, images: Images) -> Images:
+        """Returns the images of a data set, likewise."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ class ResizedImages:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The number of images, and the shape of the first."""
         return len(self.images), *self[0].shape
 
     def __len__(self) -> int:

@@ -1,6 +1,7 @@
 """CLEVR as TFDS prepares it, in small: the test prepares it with the same features."""
 
 import io
+import shutil
 import sys
 
 import numpy as np
@@ -177,6 +178,14 @@ def test_files_that_need_tensorflow_are_refused(data_dir, tmp_path):
         text = path.read_text().replace('"array_record"', '"tfrecord"')
         (folder / path.name).write_text(text)
     assert "not in a format that can be read without TensorFlow" in refusal(tmp_path)
+
+
+def test_what_is_no_version_is_passed_over(data_dir, tmp_path):
+    shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
+    whole = tmp_path / "clevr" / "3.1.0"
+    for name in ("incomplete.AB12CD_3.1.0", "3.1.0.bak"):
+        shutil.copytree(whole, whole.with_name(name))
+    assert len(ClevrData(data_dir=tmp_path).read("train", seed=0).image_ids) == 38
 
 
 def test_damage_is_found_and_the_folder_named(data_dir, tmp_path):

@@ -214,6 +214,14 @@ def test_damaged_files_are_named(folder):
     assert "val.input.npy: missing" in refusal(folder, "validation")
     np.save(folder / "val.input.npy", np.zeros((18, 30, 30), np.uint8))
     assert "uint8 (18, 30, 30) instead of" in refusal(folder, "validation")
+    whole = (folder / "val.input.npy").read_bytes()
+    for odd in (
+        b"PK\x03\x04" + whole,
+        whole[:99],
+        whole.replace(b"(18,", b"(9999999999,"),
+    ):
+        (folder / "val.input.npy").write_bytes(odd)
+        assert "val.input.npy: missing or damaged" in refusal(folder, "validation")
     (folder / "val.query").unlink()
     assert "val.query: no such file" in refusal(folder, "validation")
     (folder / "train.large.output").write_text("true\n" * 18)

@@ -214,6 +214,14 @@ FAULTS = {
         changed(QUESTIONS, lambda rows: rows[1].update(question_id="1002")),
         f"{QUESTIONS}, question 2: no question_id of type int",
     ),
+    "a truth for a number": (
+        changed(QUESTIONS, lambda rows: rows[1].update(question_id=True)),
+        f"{QUESTIONS}, question 2: no question_id of type int",
+    ),
+    "half a character": (
+        changed(QUESTIONS, lambda rows: rows[1].update(question="is it \ud800?")),
+        f"{QUESTIONS}, question 2: half a character",
+    ),
     "no answers": (
         changed(ANNOTATIONS, lambda rows: rows[2].update(answers=[])),
         f"{ANNOTATIONS}, annotation 3: its answers are no texts, or there are none",

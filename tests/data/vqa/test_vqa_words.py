@@ -32,11 +32,6 @@ def test_questions_become_padded_ids_by_hand():
     assert encode_questions(tokenizer, ["big house"], 3).tolist() == [[3, 3, 0]]
 
 
-def test_rare_words_are_left_out_beyond_the_bound():
-    tokenizer = train_words(QUESTIONS, vocab_size=6)
-    assert encode_questions(tokenizer, ["what's the color"], 3).tolist() == [[4, 5, 0]]
-
-
 def test_unseen_words_are_told_once():
     tokenizer = train_words(QUESTIONS)
     told = unseen_words(tokenizer, "Is the teal color, teal or Mauve?")

@@ -22,7 +22,10 @@ def test_evaluate_repeats_the_result_and_scores_its_results_file(
     assert line["accuracy"] == pytest.approx(metrics["accuracy"])
     assert line["controls"] == pytest.approx(metrics["controls"])
     evaluate.main([f"--model={unbroken}", f"--results={output}"])
-    assert json.loads(capsys.readouterr().out)["accuracy"] == line["accuracy"]
+    scored = json.loads(capsys.readouterr().out)
+    assert scored["accuracy"] == line["accuracy"]
+    blind = line["controls"]["question_only"]
+    assert scored["controls"] == {"question_only": blind}
 
 
 def test_a_results_file_without_an_answer_is_refused(
@@ -94,7 +97,9 @@ def test_pages_show_the_test_questions_and_a_picture_of_ones_own(
 ):
     sheet, own = tmp_path / "sheet.html", tmp_path / "own.html"
     plot.main([f"--model={unbroken}", f"--output={sheet}", "--rows=2"])
-    assert sheet.read_text().count("data:image/png") == 2
+    assert (
+        sheet.read_text().count("data:image/png") == 4
+    )  # and each pale, below its cells
     answer.main([str(picture), QUESTION, f"--model={unbroken}", f"--overlay={own}"])
     assert "<title>picture.png</title>" in own.read_text()
     assert capsys.readouterr().out.splitlines()[0] == str(sheet)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import zoo
 from experiments.vqa import train
@@ -98,6 +99,39 @@ def test_vqa_v2_goes_from_the_official_files_to_the_official_accuracy(
     assert set(json.loads((workdir / "answers.json").read_text())) == {"yes", "no"}
 
 
+def test_pictures_of_ones_own_are_learned_from_a_folder(tmp_path):
+    folder, workdir = tmp_path / "mine", tmp_path / "run"
+    for part, count in (("train", 40), ("test", 4)):
+        (folder / part).mkdir(parents=True)
+        questions, annotations = [], []
+        for number in range(count):
+            ids = {"question_id": number, "image_id": number}
+            questions.append({**ids, "question": "what is it?"})
+            kinds = {"question_type": "what is", "answer_type": "other"}
+            answer = ("a cup", "a hat")[number % 2]
+            answers = {
+                "multiple_choice_answer": answer,
+                "answers": [{"answer": answer}],
+            }
+            annotations.append({**ids, **kinds, **answers})
+            pixels = np.full((20 + number, 30, 3), 255 * (number % 2), np.uint8)
+            name = f"COCO_{part}_{number:012}.jpg"
+            Image.fromarray(pixels).save(folder / part / name)
+        (folder / f"v2_OpenEnded_mscoco_{part}_questions.json").write_text(
+            json.dumps({"questions": questions})
+        )
+        (folder / f"v2_mscoco_{part}_annotations.json").write_text(
+            json.dumps({"annotations": annotations})
+        )
+    sizes = ["--model.model-dim=16", "--model.cnn-dim=8"]
+    data = [f"--data.folder={folder}", "--data.height=32", "--data.width=32"]
+    train.main(["pictures", *sizes, *RUN, *data, f"--workdir={workdir}"])
+    assert result_of(workdir)["n"] == 4
+    assert set(json.loads((workdir / "answers.json").read_text())) == {"a cup", "a hat"}
+    answer = zoo.load(workdir).answer(np.zeros((9, 9, 3), np.uint8), "what is it?")[0]
+    assert answer.text in ("a cup", "a hat")
+
+
 def test_a_missing_folder_leaves_no_run(tmp_path, capsys, monkeypatch):
     for preset in ("shapes", "daquar", "vqa-v2", "clevr"):
         name = "data-dir" if preset == "clevr" else "folder"
@@ -118,6 +152,22 @@ def test_a_model_that_writes_learns_no_soft_scores(capsys, monkeypatch, tmp_path
     options = ["--training.loss=sigmoid", f"--workdir={tmp_path / 'x'}"]
     line = refused(capsys, monkeypatch, train, "easy-vqa-decoder", *options)
     assert "softmax" in line
+
+
+@pytest.mark.parametrize(
+    ("option", "claim"),
+    [
+        ("--seed=-1", "seed is -1, but must be a whole number from 0 and below 2^32"),
+        (f"--seed={2**63}", "below 2^32"),
+        ("--data.max-words=-1", "max_words is -1, but must be at least 1"),
+    ],
+)
+def test_a_number_out_of_range_leaves_no_run(
+    capsys, monkeypatch, tmp_path, option, claim
+):
+    options = [option, f"--workdir={tmp_path / 'x'}"]
+    assert claim in refused(capsys, monkeypatch, train, "sort-of-clevr", *options)
+    assert not (tmp_path / "x").exists()
 
 
 def test_pixels_and_features_are_not_mistaken_for_each_other(

@@ -16,6 +16,8 @@ def test_controls_take_the_picture_away():
     other = with_other_images(questions)
     assert (other.image_of != questions.image_of).all()
     assert len(set(zip(other.image_of, questions.image_of, strict=True))) == 5
+    with pytest.raises(ValueError, match="no other one"):
+        with_other_images(sort_of_clevr("test", 1, 0))
     blank = with_blank_image(questions)
     assert len(blank.images) == 1
     assert len(np.unique(blank.images[0].reshape(-1, 3), axis=0)) == 1

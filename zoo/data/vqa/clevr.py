@@ -69,6 +69,7 @@ class PreparedImages:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The number of images, and the shape of each."""
         return len(self.examples), *self.image_shape
 
     def __len__(self) -> int:

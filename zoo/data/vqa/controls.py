@@ -15,7 +15,13 @@ _SAMPLE = 256  # images whose mean is a blank one
 
 
 def with_other_images(questions: VisualQuestions, seed: int = 0) -> VisualQuestions:
-    """Returns the questions, those of an image about another one, drawn at random."""
+    """Returns the questions, those of an image about another one, drawn at random.
+
+    Raises:
+        ValueError: there is no other image.
+    """
+    if len(questions.images) < 2:
+        raise ValueError("one image has no other one to be mistaken for")
     order = np.random.default_rng(seed).permutation(len(questions.images))
     other = np.empty_like(order)
     other[order] = np.roll(order, 1)  # one cycle, so that no image keeps its questions
@@ -26,7 +32,7 @@ def with_blank_image(questions: VisualQuestions) -> VisualQuestions:
     """Returns the questions, all about one image of nothing but the mean colour.
 
     The mean is over some hundred of the images. Features of regions, which have no
-    colour, become one region of zeros, which is none.
+    colour, become zeros, which are no regions.
     """
     places = np.linspace(0, len(questions.images) - 1, _SAMPLE).astype(int)
     images = [questions.images[int(place)] for place in np.unique(places)]

@@ -24,7 +24,10 @@ class Images(Protocol):
     """What an array [I, ...] of images has, so that files can stand in for one."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """The number of images, and the shape of each."""
+        ...
+
     def __len__(self) -> int: ...
     def __getitem__(self, number: int, /) -> np.ndarray: ...
 
@@ -38,6 +41,7 @@ class ImageFiles:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The number of images, and the shape of each."""
         return len(self.paths), *self.image_shape
 
     def __len__(self) -> int:

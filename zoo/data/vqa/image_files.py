@@ -9,6 +9,7 @@ import dataclasses
 import io
 import math
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
 from zoo.errors import InputError, read_limited
 
@@ -26,6 +27,17 @@ MAX_BYTES = 2**28
 _REMEDY = "save it again as PNG, JPEG or WebP"
 # What Pillow raises when a file of these formats is damaged.
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError)
+_DAMAGE += (struct.error, AttributeError)
+_ORIENTATION = 0x0112  # of a camera, in EXIF
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode_picture(file: io.BytesIO, where: str, side: int) -> Image.Image:
@@ -51,7 +63,8 @@ def decode_picture(file: io.BytesIO, where: str, side: int) -> Image.Image:
             if limit is not None and math.prod(picture.size) > limit:
                 raise Image.DecompressionBombError  # as Pillow does for twice as many
             picture.draft(None, (side, side))
-            return _on_white(ImageOps.exif_transpose(picture))
+            picture.load()
+            return _on_white(_upright(picture))
     except Image.DecompressionBombError as error:
         raise InputError(
             f"{where}: more than {limit:,} pixels; make it smaller"
@@ -63,11 +76,27 @@ def decode_picture(file: io.BytesIO, where: str, side: int) -> Image.Image:
         raise InputError(f"{where}: a damaged picture; {_REMEDY}") from error
 
 
+def _upright(picture: Image.Image) -> Image.Image:
+    """Returns a picture turned as its camera noted, if what it noted can be read.
+
+    `PIL.ImageOps.exif_transpose` writes all other metadata anew, too, and fails where
+    they are odd.
+    """
+    try:
+        turn = _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
+    except _DAMAGE:
+        return picture
+    return picture if turn is None else picture.transpose(turn)
+
+
 def _on_white(picture: Image.Image) -> Image.Image:
     """Returns a picture in RGB; what is transparent is white."""
     if picture.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
-        grey = np.asarray(picture) >> 8
-        picture = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+        grey = np.asarray(picture)
+        shown = (grey >> 8).clip(0, 255)
+        if isinstance(level := picture.info.get("transparency"), int):
+            shown = np.where(grey == level, 255, shown)
+        picture = Image.fromarray(shown.astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
@@ -110,7 +139,7 @@ _NO_ARRAY += (zipfile.BadZipFile, zlib.error, NotImplementedError, UnicodeError)
 
 
 def _array_of_zip(file: io.BytesIO, name: str) -> np.ndarray:
-    """Returns an array of an .npz; NumPy would make room for what its head says.
+    """Returns an array of an .npz.
 
     Raises:
         KeyError: there is no such array.
@@ -120,7 +149,15 @@ def _array_of_zip(file: io.BytesIO, name: str) -> np.ndarray:
         if archive.getinfo(name).file_size > MAX_BYTES:
             raise MemoryError(f"the array is larger than {MAX_BYTES:,} bytes")
         with archive.open(name) as packed:
-            content = packed.read(MAX_BYTES)
+            return array_of(packed.read(MAX_BYTES))
+
+
+def array_of(content: bytes) -> np.ndarray:
+    """Returns the array of an .npy; NumPy would make room for what its head says.
+
+    Raises:
+        ValueError: it is damaged, holds no numbers, or less than its head promises.
+    """
     head = io.BytesIO(content)
     version = np.lib.format.read_magic(head)
     if version == (1, 0):
@@ -148,6 +185,7 @@ class RegionFiles:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The number of images, and [R, D]."""
         return len(self.paths), self.num_regions, self.region_dim
 
     def __len__(self) -> int:

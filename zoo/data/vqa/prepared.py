@@ -6,12 +6,14 @@ OpenCV to decode them.
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError, unknown
 
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
 _CHUNK = 512  # examples that are read at once, which is quicker than one by one
 
 
@@ -35,7 +37,8 @@ def prepared(name: str, data_dir: str | os.PathLike[str], remedy: str) -> Iterat
             f"{name}: {error.name} is not installed; pip install 'attention-zoo[tfds]'"
         ) from error
     folder = Path(data_dir).expanduser() / name
-    versions = [path.parent for path in folder.glob("*.*.*/dataset_info.json")]
+    found = folder.glob("*.*.*/dataset_info.json")
+    versions = [x.parent for x in found if _VERSION.fullmatch(x.parent.name)]
     if not versions:
         raise InputError(f"{folder}: no prepared data set; {remedy}")
     folder = max(versions, key=lambda path: [*map(int, path.name.split("."))])

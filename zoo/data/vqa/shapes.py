@@ -19,7 +19,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from zoo.data.lines import read_lines
 from zoo.data.splits import Split
 from zoo.data.vqa.examples import VisualQuestions
-from zoo.errors import InputError
+from zoo.data.vqa.image_files import MAX_BYTES, array_of
+from zoo.errors import InputError, read_limited
 
 SHAPES = ("circle", "square", "triangle")
 COLORS = ("red", "green", "blue")
@@ -234,8 +235,8 @@ def _no_layouts(num_images: int) -> Layouts:
 def _published(path: Path, num_images: int) -> UInt8[np.ndarray, "N 30 30 3"]:
     """Returns the images of a file, whose colours are in the order blue, green, red."""
     try:
-        images = np.load(path)
-    except (OSError, ValueError, EOFError) as error:
+        images = array_of(read_limited(path, MAX_BYTES))
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
         raise InputError(
             f"{path}: missing or damaged; fetch or copy it again"
         ) from error

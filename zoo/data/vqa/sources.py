@@ -29,6 +29,9 @@ class VisualSource:
     max_words: int = 12
     min_count: int = 0
 
+    def __post_init__(self):
+        require_positive(self, "max_words")
+
     @property
     def image_shape(self) -> tuple[int, ...]:
         """The shape of an image: [Y, X, C], or [R, D] for features of regions."""
@@ -56,8 +59,9 @@ class VisualSource:
 class EasyVqaData(VisualSource):
     """One coloured shape an image, from the package easy-vqa.
 
-    >>> EasyVqaData().image_shape
-    (64, 64, 3)
+    Examples:
+        >>> EasyVqaData().image_shape
+        (64, 64, 3)
     """
 
     image_shape = (64, 64, 3)
@@ -82,8 +86,9 @@ class SortOfClevrData(VisualSource):
     Validation and test are the same for every seed. No image is changed in training:
     questions ask for left and top, and every pixel of a distance may count.
 
-    >>> len(SortOfClevrData(num_test=1).read("test", seed=0).questions)
-    20
+    Examples:
+        >>> len(SortOfClevrData(num_test=1).read("test", seed=0).questions)
+        20
     """
 
     num_train: int = 9_800
@@ -91,6 +96,7 @@ class SortOfClevrData(VisualSource):
     num_test: int = 2_000
 
     def __post_init__(self):
+        super().__post_init__()
         require_positive(self, "num_train", "num_validation", "num_test")
 
     image_shape = (75, 75, 3)
@@ -105,8 +111,9 @@ class SortOfClevrData(VisualSource):
 class ShapesData(VisualSource):
     """Nine cells of coloured shapes an image; its test questions have new structures.
 
-    >>> ShapesData(folder=Path("shapes")).image_shape
-    (30, 30, 3)
+    Examples:
+        >>> ShapesData(folder=Path("shapes")).image_shape
+        (30, 30, 3)
 
     Attributes:
         folder: the published files; images to train on are made on the spot.
@@ -126,8 +133,9 @@ class ShapesData(VisualSource):
 class DaquarData(VisualSource):
     """Photographs of rooms, in the official split by image.
 
-    >>> DaquarData(height=224, width=224).image_shape
-    (224, 224, 3)
+    Examples:
+        >>> DaquarData(height=224, width=224).image_shape
+        (224, 224, 3)
 
     Attributes:
         folder: all_qa_pairs.txt, the two lists of images, and images/.
@@ -141,6 +149,7 @@ class DaquarData(VisualSource):
     max_words: int = 32
 
     def __post_init__(self):
+        super().__post_init__()
         require_positive(self, "height", "width")
 
     @property
@@ -167,8 +176,9 @@ class VqaV2Data(VisualSource):
     Published numbers without the hidden test are trained on train2014 and tested on
     val2014. The questions of 5 % of the training images are for validation.
 
-    >>> VqaV2Data(features=Path("bottom-up")).image_shape  # [R, D]
-    (100, 2048)
+    Examples:
+        >>> VqaV2Data(features=Path("bottom-up")).image_shape  # [R, D]
+        (100, 2048)
 
     Attributes:
         folder: questions, annotations, and the folders of pictures.
@@ -193,6 +203,7 @@ class VqaV2Data(VisualSource):
     min_count: int = 8
 
     def __post_init__(self):
+        super().__post_init__()
         require_positive(self, "height", "width", "num_regions", "region_dim")
 
     @property
@@ -228,8 +239,9 @@ class VqaV2Data(VisualSource):
 class ClevrData(VisualSource):
     """CLEVR as TensorFlow Datasets prepares it; its validation set is the test set.
 
-    >>> ClevrData(data_dir=Path("~/tensorflow_datasets")).image_shape
-    (128, 192, 3)
+    Examples:
+        >>> ClevrData(data_dir=Path("~/tensorflow_datasets")).image_shape
+        (128, 192, 3)
 
     Attributes:
         data_dir: the folder in which TFDS keeps its data sets.
@@ -243,6 +255,7 @@ class ClevrData(VisualSource):
     max_words: int = 48
 
     def __post_init__(self):
+        super().__post_init__()
         require_positive(self, "height", "width")
 
     @property

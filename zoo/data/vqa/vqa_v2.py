@@ -12,6 +12,7 @@ PART/COCO_PART_000000000042.jpg.npz; see `RegionFiles`.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,12 @@ import numpy as np
 
 from zoo.data.vqa.examples import ImageFiles, VisualQuestions
 from zoo.data.vqa.image_files import RegionFiles
-from zoo.errors import InputError
+from zoo.errors import InputError, read_limited
 
 # The fields that are read, with their types.
+# Those of all of train2014 have some 350 MB.
+_MAX_BYTES = 2**32
+_HALF = re.compile("[\ud800-\udfff]")
 _QUESTION = {"question_id": int, "image_id": int, "question": str}
 _ANNOTATION = {
     **{"question_id": int, "image_id": int, "question_type": str, "answer_type": str},
@@ -148,7 +152,8 @@ def _read_entries(
 ) -> dict[int, dict[str, Any]]:
     """Returns the list under a key of an official file, each entry under its id."""
     try:
-        content = json.loads(path.read_bytes())
+        written = read_limited(path, _MAX_BYTES)
+        content = json.loads(written)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -156,15 +161,21 @@ def _read_entries(
     rows = content.get(key) if isinstance(content, dict) else None
     if not isinstance(rows, list) or not rows:
         raise InputError(f"{path}: no list of {key}; want the official layout")
+    # JSON can escape halves of characters, which are no text.
+    may_be_halves = re.search(rb"\\u[dD]", written) is not None
     entries: dict[int, dict[str, Any]] = {}
     for place, row in enumerate(rows, start=1):
         where = f"{path}, {key[:-1]} {place}"
         for field, kind in fields.items():
-            if not isinstance(row, dict) or not isinstance(row.get(field), kind):
+            if not isinstance(row, dict) or type(row.get(field)) is not kind:
                 raise InputError(
                     f"{where}: no {field} of type {kind.__name__}; want the official "
                     "layout"
                 )
+        if may_be_halves and _HALF.search(json.dumps(row, ensure_ascii=False)):
+            raise InputError(
+                f"{where}: half a character (\\ud800 … \\udfff); remove it"
+            )
         if "answers" in fields and not _are_answers(row["answers"]):
             raise InputError(f"{where}: its answers are no texts, or there are none")
         if row["question_id"] in entries:

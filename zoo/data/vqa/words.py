@@ -25,23 +25,21 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def train_words(
-    questions: Sequence[str], *, answers: Sequence[str] = (), vocab_size: int = _MANY
-) -> Tokenizer:
-    """Returns the table of the words of these questions.
+def train_words(questions: Sequence[str], *, answers: Sequence[str] = ()) -> Tokenizer:
+    """Returns the table of all words of these questions.
+
+    So no training question has an unknown word, and what stands for one is never
+    learned.
 
     Args:
         answers: whose words are in the table too, for a model that writes them; what
             stands between two spaces is a word of an answer.
-        vocab_size: a bound, special ids included; rarer words are unknown. Without a
-            bound no training question has an unknown word, so that what stands for one
-            is never learned.
 
     Raises:
         InputError: the questions hold no words.
     """
     texts = [*map(_joined, questions), *answers]
-    return Tokenizer.train(texts, vocab_size, tokens="words")
+    return Tokenizer.train(texts, _MANY, tokens="words")
 
 
 def encode_questions(
@@ -77,7 +75,11 @@ def encode_questions(
 
 
 def unseen_words(tokenizer: Tokenizer, question: str) -> list[str]:
-    """Returns the words of a question that no training question had, each once."""
+    """Returns the words of a question that the table lacks, each once.
+
+    It has those of the questions to train on; of a model that writes, those of the
+    answers too.
+    """
     (ids,) = tokenizer.encode([_joined(question)])
     pairs = zip(words(question), ids, strict=True)
     return list(
