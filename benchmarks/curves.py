@@ -33,12 +33,14 @@ class Curve:
 
     Attributes:
         base: the row of which one field is replaced, an override where it has none.
+        unit: what the values count.
     """
 
     make: Make
     base: Any
     size: str
     values: tuple[int, ...]
+    unit: str
 
     def row(self, value: int) -> Any:
         """Returns what is timed at a value."""
@@ -52,23 +54,33 @@ class Curve:
 
 CURVES = {
     "training by length": Curve(
-        training.Ours, TRAINING, "length", (16, 32, 64, 128, 256, 512, 1024)
+        training.Ours, TRAINING, "length", (16, 32, 64, 128, 256, 512, 1024), "tokens"
     ),
     "training by batch": Curve(
-        training.Ours, TRAINING, "batch", (1, 2, 4, 8, 16, 32, 64, 128)
+        training.Ours, TRAINING, "batch", (1, 2, 4, 8, 16, 32, 64, 128), "pairs"
     ),
     "training by vocabulary": Curve(
-        training.Ours, TRAINING, "vocab_size", (4_000, 8_000, 16_000, 32_000, 64_000)
+        training.Ours,
+        TRAINING,
+        "vocab_size",
+        (4_000, 8_000, 16_000, 32_000, 64_000),
+        "tokens",
     ),
     "training by width": Curve(
-        training.Ours, TRAINING, "model_dim", (64, 128, 256, 512, 1024)
+        training.Ours, TRAINING, "model_dim", (64, 128, 256, 512, 1024), "features"
     ),
-    "decoding by beam": Curve(decoding.Ours, DECODING, "beam_size", (1, 2, 4, 8, 16)),
+    "decoding by beam": Curve(
+        decoding.Ours, DECODING, "beam_size", (1, 2, 4, 8, 16), "hypotheses"
+    ),
     "decoding by length": Curve(
-        decoding.Ours, DECODING, "length", (16, 32, 64, 128, 256)
+        decoding.Ours, DECODING, "length", (16, 32, 64, 128, 256), "tokens"
     ),
     "decoding by batch": Curve(
-        decoding.Ours, DECODING, "batch", (1, 2, 4, 8, 16, 32, 64, 128, 256)
+        decoding.Ours,
+        DECODING,
+        "batch",
+        (1, 2, 4, 8, 16, 32, 64, 128, 256),
+        "sentences",
     ),
 }
 
@@ -149,19 +161,25 @@ def slope(points: list[Measured]) -> float:
 def draw(curves: Mapping[str, list[Measured]]) -> Any:
     """Returns a figure: time above, memory below, one column for each curve."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure = Figure(figsize=(2.3 * len(curves), 4.8), layout="constrained")
     axes = figure.subplots(2, len(curves), squeeze=False, sharex="col")
     for (name, points), (time, memory) in zip(curves.items(), axes.T, strict=True):
         values = [point.value for point in points]
-        time.loglog(values, [point.seconds for point in points], marker="o", base=2)
+        time.plot(values, [point.seconds for point in points], marker="o")
+        time.set_xscale("log", base=2)
+        time.set_yscale("log")
         memory.plot(values, [point.bytes / 1e9 for point in points], marker="o")
         memory.set_ylim(0, 1.1 * max(point.bytes for point in points) / 1e9)
-        text = f"slope {slope(points):.1f}"
-        time.text(0.95, 0.06, text, ha="right", transform=time.transAxes)
+        text = f"slope at the end {slope(points):.1f}"
+        time.text(0.05, 0.9, text, transform=time.transAxes)
         time.grid(alpha=0.3)
         memory.grid(alpha=0.3)
+        time.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
         time.yaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")
+        time.yaxis.set_minor_locator(NullLocator())
+        memory.set_xlabel(CURVES[name].unit)
         memory.set_xticks(values[::2], [f"{value:,}" for value in values[::2]])
         time.set_title(name, fontsize="medium")
     axes[0, 0].set_ylabel("seconds")
