@@ -23,6 +23,11 @@ ABSTRACT = {
     "LanguageTokens",
 }
 ALONE = {
+    "zoo/checkpoints.py": ("Checkpoints",),
+    "zoo/data/vqa/examples.py": ("VisualQuestions",),
+    "zoo/data/vqa/resizing.py": ("Squash", "CropCentre", "FitMultiples"),
+    "zoo/looks.py": ("Seen",),
+    "zoo/training/devices.py": ("Jitted",),
     "zoo/decoding/ensemble.py": ("Ensemble",),
     "zoo/translation/options.py": ("Constraints", "Sampling"),
     "zoo/translation/translator.py": ("Translator",),
@@ -38,8 +43,8 @@ def is_constructor(file: str, node: ast.ClassDef) -> bool:
         return False
     if file.startswith(("zoo/layers/", "zoo/models/")):
         return not node.name.endswith("Config")
-    if file.startswith("zoo/data/"):
-        return "encode" in methods or bool(bases & ABSTRACT)
+    if file.startswith("zoo/data/") and ("encode" in methods or bases & ABSTRACT):
+        return True
     return node.name in ALONE.get(file, ())
 
 

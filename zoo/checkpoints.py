@@ -94,6 +94,13 @@ class Checkpoints(SavedSteps):
 
     What a killed run left half-written is removed by the next save. One object at a
     time may save into a directory.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with Checkpoints(Path(folder)) as checkpoints:
+    ...         checkpoints.save(10, {"bias": np.zeros(2)}, loss=0.5, note={})
+    ...     checkpoints.best_step()
+    10
     """
 
     def __init__(self, directory: Path, keep_last: int = 2):

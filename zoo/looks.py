@@ -42,6 +42,11 @@ def looks_of_answer(maps: Mapping[str, Float[np.ndarray, "R"]]) -> list[Look]:
 class Seen:
     """A question about a picture, its answers, and where the model looked.
 
+    >>> glimpse = Look("glimpse 1", [ANSWER], np.full((1, 4), 0.25))
+    >>> black = np.zeros((8, 8, 3), np.uint8)
+    >>> Seen(black, "what color is it?", "black", 0.9, [glimpse], (2, 2)).has_box
+    False
+
     Attributes:
         probability: of the predicted answer, from 0 to 1.
         answer: the true one; None where nobody knows.

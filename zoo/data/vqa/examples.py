@@ -58,6 +58,21 @@ class ImageFiles:
 class VisualQuestions:
     """Columns with one entry for each question, and the images that they are about.
 
+    >>> asked = VisualQuestions(
+    ...     images=np.zeros((1, 8, 8, 3), np.uint8),
+    ...     image_ids=["black"],
+    ...     image_of=np.zeros(1, int),
+    ...     question_ids=np.array([7]),
+    ...     questions=["what color is it?"],
+    ...     answers=[("black",)],
+    ...     top_answers=["black"],
+    ...     question_types=["what color"],
+    ...     answer_types=["other"],
+    ...     groups=["color"],
+    ... )
+    >>> len(asked)
+    1
+
     Args:
         images: uint8 [I, Y, X, C], or float32 [I, R, D] for features of regions that
             were computed before, in which a region of nothing but zeros is padding.

@@ -19,6 +19,9 @@ Rule = Callable[[Image.Image], UInt8[np.ndarray, "Y X 3"]]
 class Squash:
     """Every picture gets one height and one width, whatever its proportions (ViT).
 
+    >>> Squash(height=224, width=224)(Image.new("RGB", (640, 480))).shape
+    (224, 224, 3)
+
     Attributes:
         resample: how Pillow interpolates, one of `PIL.Image.Resampling`.
     """
@@ -35,6 +38,10 @@ class Squash:
 @dataclass(frozen=True)
 class CropCentre:
     """The middle of the picture, after its shorter side was resized (CLIP).
+
+    >>> crop = CropCentre(shorter=224, height=224, width=224)
+    >>> crop(Image.new("RGB", (640, 480))).shape
+    (224, 224, 3)
 
     Attributes:
         shorter: side, in pixels, before the crop.
@@ -64,6 +71,9 @@ class FitMultiples:
     The shorter side becomes `shorter`, unless the longer one would be more than 5/3 of
     that (1,333 to 800, as of pictures in COCO); then both sides are rounded down to
     multiples, but to no less than one.
+
+    >>> FitMultiples(shorter=384, multiple=32)(Image.new("RGB", (800, 500))).shape
+    (384, 608, 3)
 
     Attributes:
         multiple: of which both sides are, in pixels.
