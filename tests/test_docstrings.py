@@ -133,3 +133,43 @@ def test_every_public_method_has_a_first_line(settings):
         and not documented(owner, name)
     ]
     assert not bare, "\n".join(bare)
+
+
+# They join what others compute, and are of no paper.
+OF_NO_PAPER = {"Positions", "Projection", "ProjectedRegions", "VisualClassifier"}
+
+
+def modules_of_flax() -> dict[str, str]:
+    """Returns what is said of each public module, and of what it points at beside it."""
+    found = {}
+    for path in sorted((ROOT / "zoo").glob("layers/*.py")) + sorted(
+        (ROOT / "zoo").glob("models/*.py")
+    ):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docs = {
+            node.name: ast.get_docstring(node) or ""
+            for node in tree.body
+            if isinstance(node, ast.ClassDef | ast.FunctionDef)
+        }
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                if {"Protocol", "NamedTuple"} & {ast.unparse(x) for x in node.bases}:
+                    continue
+                named = re.findall(r"`(\w+)`", docs[node.name])
+                beside = [docs[name] for name in named if name in docs]
+                found[node.name] = " ".join(
+                    [docs[node.name], ast.get_docstring(tree) or "", *beside]
+                )
+    return {
+        name: text
+        for name, text in found.items()
+        if not name.endswith("Config") and name not in OF_NO_PAPER
+    }
+
+
+FLAX_MODULES = modules_of_flax()
+
+
+@pytest.mark.parametrize("name", FLAX_MODULES)
+def test_a_layer_or_a_model_says_where_it_is_from(name):
+    assert re.search(r"\b(19|20)\d\d\b", FLAX_MODULES[name]), "paper and equation"

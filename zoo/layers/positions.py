@@ -39,7 +39,7 @@ def fairseq_positions(
 ) -> Float[Array, "*axes D"]:
     """Returns sines and cosines at D/2 wavelengths of 2π to 10000·2π, both included.
 
-    So Tensor2Tensor and fairseq have them.
+    So Tensor2Tensor (Vaswani et al. 2018) and fairseq (Ott et al. 2019) have them.
 
     Raises:
         ValueError: `model_dim` is odd.

@@ -188,7 +188,7 @@ class LSTMCell(nn.Module):
 
 
 class RNN(nn.Module):
-    """Layers of one cell, each reading the hidden states of the layer below.
+    """Layers of one cell, each reading the hidden states below (Sutskever et al. 2014).
 
     >>> reader = RNN(partial(GRUCell, 8), num_layers=2)
     >>> arguments = jax.random.key(0), jnp.ones((1, 5, 8)), jnp.ones((1, 5), bool)

@@ -162,7 +162,7 @@ class ResidualStage(nn.Module):
 
 
 class ResidualCNN(nn.Module):
-    """A small residual network: 64 x 64 pixels become 8 x 8 regions.
+    """A small residual network (He et al. 2016): 64 x 64 pixels become 8 x 8 regions.
 
     Two stages, of cells of 4 and of 8 pixels; the second has twice the channels.
 
