@@ -140,7 +140,7 @@ OF_NO_PAPER = {"Positions", "Projection", "ProjectedRegions", "VisualClassifier"
 
 
 def modules_of_flax() -> dict[str, str]:
-    """Returns what is said of each public module, and of what it points at beside it."""
+    """Returns what is said of each public module, and of what it points at."""
     found = {}
     for path in sorted((ROOT / "zoo").glob("layers/*.py")) + sorted(
         (ROOT / "zoo").glob("models/*.py")
