@@ -27,7 +27,6 @@ ALONE = {
     "zoo/data/vqa/examples.py": ("VisualQuestions",),
     "zoo/data/vqa/resizing.py": ("Squash", "CropCentre", "FitMultiples"),
     "zoo/looks.py": ("Seen",),
-    "zoo/training/devices.py": ("Jitted",),
     "zoo/decoding/ensemble.py": ("Ensemble",),
     "zoo/translation/options.py": ("Constraints", "Sampling"),
     "zoo/translation/translator.py": ("Translator",),

@@ -53,12 +53,6 @@ class Driver(Protocol):
 class Jitted:
     """Runs the step under `jax.jit`, the rows of a batch sharded over the devices.
 
-    >>> driver = Jitted(lambda state, batch, axis=None: (state + batch["x"].sum(), {}))
-    >>> state = driver.place(jax.numpy.zeros(()))
-    >>> state, _ = driver.step(state, driver.split({"x": np.ones((8, 2))}))
-    >>> float(state)
-    16.0
-
     Args:
         rule: what part of the state a device holds.
         model_devices: devices that share one copy of the model.
