@@ -302,6 +302,9 @@ def load_arrays(checkpoint: Path, abstract_tree: Any) -> Any:
     """Returns the arrays of a tree that `require_loadable` has nothing against.
 
     Orbax counts its loads, by which hosts find each other: all load equally often.
+
+    Raises:
+        DamagedCheckpoint: its bytes cannot be read.
     """
     context = orbax.Context()
     context.pytree.loading.partial_load = True

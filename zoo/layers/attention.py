@@ -91,6 +91,9 @@ class MultiHeadAttention(nn.Module):
         rotate: turns queries and keys, [..., H, E], by their positions, [...]; done
             where positions are given.
         head_dim: of a head; None shares the width of the model out.
+
+    Raises:
+        ValueError: at `init` or `apply`, if the width cannot be shared out.
     """
 
     model_dim: int

@@ -132,6 +132,9 @@ class ChunkedAttention(MultiHeadAttention, kw_only=True):
 
     Attributes:
         chunk_size: keys a chunk.
+
+    Raises:
+        ValueError: at `apply`, if the rate of dropout is not 0.
     """
 
     chunk_size: int

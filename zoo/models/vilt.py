@@ -51,7 +51,7 @@ class WordEmbedding(nn.Module):
         self.scale = self.norm()
 
     def __call__(self, words: Int[Array, "B S"]) -> Float[Array, "B S D"]:
-        """Returns the embedded words."""
+        """Returns the embedded words; raises ValueError if there are too many."""
         length = words.shape[1]
         if length > self.max_words:
             raise ValueError(

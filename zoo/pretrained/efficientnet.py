@@ -76,6 +76,9 @@ def folded(
     """Returns kernel and bias of every convolution with the norm behind it.
 
     γ (w·x - μ) / σ + β is (γ w / σ)·x + β - γ μ / σ, where σ² is the variance plus ε.
+
+    Raises:
+        InputError: an array is missing, or a norm does not fit its convolution.
     """
     result = {}
     for name in weights:

@@ -35,6 +35,9 @@ def folded(
 
     Args:
         patches: name of the convolution that cuts them, weight [D, C, P, P].
+
+    Raises:
+        InputError: pixels are not divided by 255, or the weights do not fit them.
     """
     values = _values(directory)
     factor = values.get("rescale_factor", 1 / 255)
@@ -84,7 +87,11 @@ def required(
 
 
 def squashing(directory: Directory, image_size: int) -> Rule:
-    """Returns the rule of ViT: every picture becomes one square."""
+    """Returns the rule of ViT: every picture becomes one square.
+
+    Raises:
+        InputError: the directory asks for another one.
+    """
     values = _values(directory)
     size = _sides(values.get("size", image_size))
     if size != (image_size, image_size) or not values.get("do_resize", True):
@@ -93,7 +100,11 @@ def squashing(directory: Directory, image_size: int) -> Rule:
 
 
 def cropping(directory: Directory, image_size: int) -> Rule:
-    """Returns the rule of CLIP: the middle of the picture."""
+    """Returns the rule of CLIP: the middle of the picture.
+
+    Raises:
+        InputError: the directory asks for another one.
+    """
     values = _values(directory)
     shorter = values.get("size", image_size)
     if isinstance(shorter, dict):
@@ -111,7 +122,11 @@ def cropping(directory: Directory, image_size: int) -> Rule:
 
 
 def fitting(directory: Directory, image_size: int, patch_size: int) -> Rule:
-    """Returns the rule of ViLT: the whole picture, in whole patches."""
+    """Returns the rule of ViLT: the whole picture, in whole patches.
+
+    Raises:
+        InputError: the directory asks for another one.
+    """
     values = _values(directory)
     shorter = values.get("size", image_size)
     if isinstance(shorter, dict):

@@ -96,6 +96,9 @@ def first_map(
         patches: name of the convolution that cuts them.
         class_token: name of a vector.
         positions: name of the vectors of all places.
+
+    Raises:
+        InputError: an array is missing, or the places are no square and one more.
     """
     places = required(weights, directory, positions)
     places = places.reshape(-1, *places.shape[-1:])

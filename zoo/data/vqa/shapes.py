@@ -100,6 +100,9 @@ def parse(program: str, where: str) -> tuple[str, ...]:
 
     Args:
         where: what stands before the fault in an error.
+
+    Raises:
+        InputError: it is no program, or has unknown names.
     """
     match = _PROGRAM.fullmatch(program.strip())
     names = match and (match[1], *re.findall(r"\w+", match[2]), match[3])
