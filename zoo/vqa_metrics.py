@@ -174,9 +174,7 @@ def read_results(
     known = set(question_ids.tolist())
     for place, result in enumerate(_list_of(path), start=1):
         match result:
-            case {"question_id": int(number), "answer": str(answer)} if (
-                number is not True and number is not False
-            ):
+            case {"question_id": number, "answer": str(answer)} if type(number) is int:
                 pass
             case _:
                 raise InputError(

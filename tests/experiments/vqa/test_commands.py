@@ -97,9 +97,8 @@ def test_pages_show_the_test_questions_and_a_picture_of_ones_own(
 ):
     sheet, own = tmp_path / "sheet.html", tmp_path / "own.html"
     plot.main([f"--model={unbroken}", f"--output={sheet}", "--rows=2"])
-    assert (
-        sheet.read_text().count("data:image/png") == 4
-    )  # and each pale, below its cells
+    # Two pictures, and each pale, below its cells.
+    assert sheet.read_text().count("data:image/png") == 4
     answer.main([str(picture), QUESTION, f"--model={unbroken}", f"--overlay={own}"])
     assert "<title>picture.png</title>" in own.read_text()
     assert capsys.readouterr().out.splitlines()[0] == str(sheet)
